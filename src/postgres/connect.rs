@@ -1,0 +1,181 @@
+//! One connection, bounded in time, with TLS where the server offers it.
+
+use rustls::pki_types::CertificateDer;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Why Postgres could not be used. The text is for people and holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The DSN cannot be read.
+    #[error("the Postgres address cannot be read: {0}")]
+    BadDsn(String),
+    /// Nobody answers there, in time.
+    #[error("Postgres at {at} does not answer: {why}")]
+    Unreachable {
+        /// host:port or socket.
+        at: String,
+        /// The reason.
+        why: String,
+    },
+    /// It answers, and refuses.
+    #[error("Postgres at {at} refuses: {why}")]
+    Refused {
+        /// host:port or socket.
+        at: String,
+        /// The server's words, with its SQLSTATE.
+        why: String,
+    },
+    /// A statement failed.
+    #[error("{doing}: {why}")]
+    Statement {
+        /// What was being done.
+        doing: String,
+        /// The server's words, with its SQLSTATE where there is one.
+        why: String,
+        /// The server's SQLSTATE.
+        code: Option<String>,
+    },
+}
+
+impl PostgresError {
+    /// Wraps a failed statement: `doing` names the operation, e.g. "reading pg_settings".
+    pub fn statement(doing: impl Into<String>, error: &tokio_postgres::Error) -> Self {
+        Self::Statement {
+            doing: doing.into(),
+            why: words_of(error),
+            code: error.code().map(|code| code.code().to_owned()),
+        }
+    }
+
+    /// What a person could do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::BadDsn(_) => Some("write it as postgresql://user@host:5432/database"),
+            Self::Unreachable { .. } => Some("is the server up, and the port right? `pg_isready` tells"),
+            Self::Refused { .. } => {
+                Some("check user, password (`password: ${env:…}` or `${file:…}`) and pg_hba.conf")
+            }
+            Self::Statement { code, .. } if code.as_deref() == Some("42501") => {
+                Some("GRANT pg_monitor TO the role; to change settings it needs superuser, or file access")
+            }
+            Self::Statement { .. } => None,
+        }
+    }
+}
+
+/// A connection: dropping it closes it.
+#[derive(Debug)]
+pub struct Connection {
+    client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl Connection {
+    /// The client to send statements with.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The server hung up, or the network did.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Connects within `timeout`; statements and locks on the connection are bounded by it too.
+pub async fn connect(dsn: &str, timeout: Duration) -> Result<Connection, PostgresError> {
+    // tokio-postgres' parse errors name the key, never the value.
+    let mut config: Config =
+        dsn.parse().map_err(|error: tokio_postgres::Error| PostgresError::BadDsn(words_of(&error)))?;
+    let millis = timeout.as_millis();
+    config
+        .connect_timeout(timeout)
+        .application_name("leverd")
+        .options(format!("-c statement_timeout={millis} -c lock_timeout={millis}"));
+    let at = place_of(&config);
+    match tokio::time::timeout(timeout, open(&config)).await {
+        Err(_) => Err(PostgresError::Unreachable {
+            at,
+            why: format!("no answer within {:.1} s", timeout.as_secs_f64()),
+        }),
+        Ok(Err(error)) if error.as_db_error().is_some() => {
+            Err(PostgresError::Refused { at, why: words_of(&error) })
+        }
+        Ok(Err(error)) => Err(PostgresError::Unreachable { at, why: words_of(&error) }),
+        Ok(Ok(connection)) => Ok(connection),
+    }
+}
+
+async fn open(config: &Config) -> Result<Connection, tokio_postgres::Error> {
+    if config.get_ssl_mode() == SslMode::Disable {
+        let (client, connection) = config.connect(NoTls).await?;
+        return Ok(drive(client, connection));
+    }
+    let (client, connection) = config.connect(tls()).await?;
+    Ok(drive(client, connection))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the task ends with its Connection, which aborts it")]
+fn drive<S, T>(client: Client, connection: tokio_postgres::Connection<S, T>) -> Connection
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!("the Postgres connection ended: {}", words_of(&error));
+        }
+    });
+    Connection { client, driver }
+}
+
+fn tls() -> MakeRustlsConnect {
+    static SHARED: OnceLock<rustls::ClientConfig> = OnceLock::new();
+    let config = SHARED.get_or_init(|| {
+        let mut roots = rustls::RootCertStore::empty();
+        let found: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;
+        roots.add_parsable_certificates(found);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default protocol versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    });
+    MakeRustlsConnect::new(config.clone())
+}
+
+fn place_of(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
+        Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
+        None => "localhost".to_owned(),
+    };
+    format!("{host}:{}", config.get_ports().first().copied().unwrap_or(5432))
+}
+
+/// The server's own words with SQLSTATE, or the chain of causes; tokio-postgres alone says only "db error".
+fn words_of(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", db.message(), db.code().code());
+    }
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
