@@ -1,0 +1,135 @@
+//! Clients → [`Snapshot`]: everything that a decision may look at, seen at one moment.
+//!
+//! In: the configuration, a Prometheus client, a Postgres connection or why there is none, and the time. Out: a
+//! snapshot, the vital signs for a fast abort, samples for a verdict, or a baseline.
+//!
+//! Always holds: a part that fails never stops the others; it becomes `Unknown` or an error text in its own place.
+//! Missing data is never a value. It decides nothing and changes nothing.
+
+pub mod baseline;
+mod env_values;
+mod facts;
+mod host;
+mod signals;
+mod vitals;
+
+pub use facts::facts;
+pub use signals::{Grid, Reduce, SampleSeries, ask, load_samples, read_signal, samples, samples_on};
+pub use vitals::{Vitals, vitals};
+
+use crate::config::Config;
+use crate::model::{Alert, Reading, ServerState, Signal, SignalName, Snapshot};
+use crate::postgres::{server, stats, stats::Stats};
+use crate::prometheus::Client;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Queries that are in flight at once: Prometheus answers 20 at a time for everybody.
+const QUERIES_AT_ONCE: usize = 4;
+
+/// The label that makes an alert one of leverd's business.
+const TRIGGER: (&str, &str) = ("tuning_trigger", "true");
+
+/// Takes a snapshot. `previous` are the statistics of the last one, for the facts that are rates; the ones just read
+/// are returned for the next.
+pub async fn snapshot(
+    config: &Config,
+    prometheus: &Client,
+    postgres: Result<&tokio_postgres::Client, String>,
+    previous: Option<&Stats>,
+    at: DateTime<Utc>,
+) -> (Snapshot, Option<Stats>) {
+    let begun = Instant::now();
+    let (readings, alerts, (server, stats)) = tokio::join!(
+        readings(prometheus, &config.signals, at),
+        alerts(prometheus, at),
+        server_state(config, postgres, previous),
+    );
+    let snapshot = Snapshot {
+        at,
+        readings,
+        server,
+        env_values: env_values::read(&config.levers),
+        alerts: alerts.unwrap_or_else(|why| {
+            tracing::debug!("the firing alerts are not known: {why}");
+            Vec::new()
+        }),
+        took: begun.elapsed(),
+    };
+    (snapshot, stats)
+}
+
+/// Every signal's reading. When Prometheus is found to be down the rest is not asked: a hanging server would cost a
+/// timeout for each.
+async fn readings(client: &Client, signals: &[Signal], at: DateTime<Utc>) -> BTreeMap<SignalName, Reading> {
+    let permits = Arc::new(Semaphore::new(QUERIES_AT_ONCE));
+    let down: Arc<OnceLock<String>> = Arc::default();
+    let mut tasks = JoinSet::new();
+    for signal in signals {
+        let (client, signal) = (client.clone(), signal.clone());
+        let (permits, down) = (Arc::clone(&permits), Arc::clone(&down));
+        tasks.spawn(async move {
+            let _permit = permits.acquire().await;
+            let reading = match down.get() {
+                Some(reason) => Reading::Unknown { reason: reason.clone() },
+                None => {
+                    signals::try_read(&client, &signal, signal.window, at).await.unwrap_or_else(|error| {
+                        Reading::Unknown { reason: down.get_or_init(|| error.to_string()).clone() }
+                    })
+                }
+            };
+            (signal.name, reading)
+        });
+    }
+    let mut readings: BTreeMap<SignalName, Reading> = BTreeMap::new();
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok((name, reading)) => drop(readings.insert(name, reading)),
+            Err(error) => {
+                tracing::error!("reading a signal ended early, which is a fault of leverd: {error}")
+            }
+        }
+    }
+    for signal in signals {
+        let lost = || Reading::Unknown { reason: "its query was not finished".to_owned() };
+        readings.entry(signal.name.clone()).or_insert_with(lost);
+    }
+    readings
+}
+
+async fn alerts(client: &Client, at: DateTime<Utc>) -> Result<Vec<Alert>, String> {
+    client.alerts_firing(TRIGGER, at).await.map_err(|error| error.to_string())
+}
+
+/// The server's state with its facts and its memory; the statistics may be missing on their own.
+async fn server_state(
+    config: &Config,
+    postgres: Result<&tokio_postgres::Client, String>,
+    previous: Option<&Stats>,
+) -> (Result<ServerState, String>, Option<Stats>) {
+    let client = match postgres {
+        Ok(client) => client,
+        Err(why) => return (Err(why), None),
+    };
+    let (server, stats) = tokio::join!(server::state(client), stats::read(client));
+    let stats = stats.inspect_err(|error| tracing::warn!("the facts are not known: {error}")).ok();
+    let server = match server {
+        Ok(server) => server,
+        Err(error) => return (Err(error.to_string()), stats),
+    };
+    let is_local = host::is_local(config.target.dsn.expose(), server.address);
+    let mut state = server.state;
+    state.memory_budget_bytes = config.target.memory_budget_bytes.or_else(|| {
+        is_local.then(|| {
+            host::Host::of(&config.exporter, state.data_directory.as_deref()).memory_budget_bytes()
+        })?
+    });
+    if let Some(stats) = &stats {
+        state.facts = facts(previous.unwrap_or(stats), stats, &state.settings);
+    }
+    (Ok(state), stats)
+}
