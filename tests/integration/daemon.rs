@@ -1,0 +1,136 @@
+//! `leverd run`: what it serves, that there is one, what it does with signals and with a configuration that changes.
+
+use crate::support::leverd::{both, wait_for_exit};
+use crate::support::rig::{Effect, Rig, reload_lever};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A running daemon; killed if the test fails before it stopped it.
+struct Daemon<'a> {
+    rig: &'a Rig,
+    child: Child,
+}
+
+impl<'a> Daemon<'a> {
+    fn start(rig: &'a Rig) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(rig.project.path().join("log"));
+        let child = rig.project.command(&["run"]).stdout(Stdio::null()).stderr(log.unwrap()).spawn().unwrap();
+        let daemon = Self { rig, child };
+        daemon.wait_for("/healthz", |status, _| status == 200);
+        daemon
+    }
+
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.rig.exporter_port)).ok()?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
+    }
+
+    fn wait_for(&self, path: &str, is_there: impl Fn(u16, &str) -> bool) -> String {
+        let until = Instant::now() + MINUTE;
+        loop {
+            let answer = self.get(path);
+            if let Some((status, text)) = &answer
+                && is_there(*status, text)
+            {
+                return text.clone();
+            }
+            let status = answer.map(|(status, _)| status);
+            assert!(Instant::now() < until, "{path}: {status:?}\n{}", self.rig.project.read("log"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn stop(mut self) {
+        self.send(Signal::TERM);
+        let status = wait_for_exit(&mut self.child, MINUTE).expect("SIGTERM ends it");
+        assert!(status.success(), "{status}\n{}", self.rig.project.read("log"));
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_serves_its_metrics_and_there_is_only_one() {
+    let rig = Rig::start(&reload_lever(), Effect::Helps, 8);
+    let daemon = Daemon::start(&rig);
+    let metrics =
+        daemon.wait_for("/metrics", |_, text| text.contains("leverd_signal_value{signal=\"wal_rate\"}"));
+    assert!(metrics.contains("leverd_trials_total{verdict=\"kept\"} 0"), "{metrics}");
+    daemon.wait_for("/readyz", |status, _| status == 200);
+
+    for arguments in [&["run"][..], &["tune"], &["rollback", "--all"]] {
+        let second = rig.project.leverd(arguments, MINUTE);
+        // A rollback has nothing to do until something is kept, which needs no lock.
+        if arguments[0] != "rollback" {
+            assert_eq!(second.status.code(), Some(75), "{}", both(&second));
+            assert!(both(&second).contains(&format!("pid {}", daemon.child.id())), "{}", both(&second));
+        }
+    }
+    daemon.wait_for("/metrics", |_, text| text.contains("leverd_trials_total{verdict=\"kept\"} 1"));
+    let second = rig.project.leverd(&["rollback", "--all"], MINUTE);
+    assert_eq!(second.status.code(), Some(75), "{}", both(&second));
+    daemon.stop();
+    assert!(String::from_utf8(rig.conf()).unwrap().contains("640MB"), "a kept change stays");
+}
+
+#[test]
+fn sigterm_parks_the_open_trial_and_the_next_start_goes_on_with_it() {
+    let rig = Rig::start(&reload_lever(), Effect::Helps, 12);
+    let daemon = Daemon::start(&rig);
+    let until = Instant::now() + MINUTE;
+    while rig.first_trial().is_none_or(|trial| !trial["applied_at"].is_string()) {
+        assert!(Instant::now() < until, "no trial began\n{}", rig.project.read("log"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    daemon.stop();
+    let parked = rig.first_trial().unwrap();
+    assert!(parked["closed_at"].is_null(), "{parked}");
+    assert!(String::from_utf8(rig.conf()).unwrap().contains("640MB"));
+
+    let resumed = rig.tune("");
+    assert!(resumed.status.success(), "{}", both(&resumed));
+    assert!(both(&resumed).contains("was left in phase"), "{}", both(&resumed));
+    assert_eq!(rig.trials().len(), 1, "it went on with the parked trial");
+    assert_eq!(rig.first_trial().unwrap()["phase"], "kept");
+}
+
+#[test]
+fn a_bad_configuration_is_told_and_the_old_one_stays() {
+    let rig = Rig::start(&reload_lever(), Effect::Nothing, 8);
+    let daemon = Daemon::start(&rig);
+    daemon.wait_for("/readyz", |status, _| status == 200);
+    let good = rig.project.read("config/leverd.yaml");
+    rig.project.write("config/leverd.yaml", &format!("{good}\ntargt: oops\n"));
+    daemon.wait_for("/metrics", |_, text| {
+        text.lines().any(|line| {
+            line.starts_with("leverd_config_reloads_total{result=\"failed\"") && !line.ends_with(" 0")
+        })
+    });
+    assert!(rig.project.read("log").contains("targt"), "{}", rig.project.read("log"));
+    rig.project.write("config/leverd.yaml", &good);
+    daemon.send(Signal::HUP);
+    daemon.wait_for("/metrics", |_, text| {
+        text.lines().any(|line| {
+            line.starts_with("leverd_config_reloads_total{result=\"ok\"") && !line.ends_with(" 0")
+        })
+    });
+    daemon.stop();
+}

@@ -1,0 +1,27 @@
+//! Tests on real parts, one binary. Each module is one subject.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod actuate;
+mod api;
+mod config;
+mod crash;
+mod daemon;
+mod exporter;
+mod faults;
+mod gauntlet;
+mod harm;
+mod house;
+mod ledger;
+mod monitoring_files;
+mod observe;
+mod postgres_client;
+mod postgres_server;
+mod postgres_versions;
+mod prometheus;
+mod sandbox;
+mod scenarios;
+#[allow(dead_code, reason = "each subject uses its part")]
+mod support;
+mod target;
+mod trial;

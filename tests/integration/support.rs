@@ -1,0 +1,9 @@
+//! What tests on real parts share.
+
+pub(crate) mod config;
+pub(crate) mod http;
+pub(crate) mod leverd;
+pub(crate) mod postgres;
+pub(crate) mod prometheus;
+pub(crate) mod rig;
+pub(crate) mod turn;
