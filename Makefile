@@ -1,0 +1,87 @@
+# leverd: every target sets up what it needs (scripts/setup.sh), so a fresh clone needs git and make only.
+# Kept to what GNU make 3.81, which macOS has, understands.
+
+# With a SHELL of its own, make 3.81 hands every line to it, and so to the PATH below.
+SHELL := /bin/bash
+# rustup's programs, also right after their installation.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+LEVERD := $(or $(CARGO_TARGET_DIR),target)/debug/leverd
+# CI says --locked; a person may change Cargo.toml.
+CARGO_FLAGS ?=
+# The scripts need not build again.
+BUILT := LEVERD_IS_BUILT=yes
+
+.DEFAULT_GOAL := help
+.PHONY: help performance-baseline performance-tuning performance-status check-health gauntlet faults placebo placebo-live placebo-record \
+	build test lint fmt bench check-macos docs clean setup-run setup-test
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
+
+performance-tuning: build ## Bring Postgres back inside its levels (MAX_CYCLES=5, SCENARIO=wal-storm)
+	@$(BUILT) ./scripts/run_tuning_loop.sh
+
+performance-baseline: build ## Write down in baseline.yaml what is normal
+	@$(BUILT) ./scripts/take_baseline.sh
+
+performance-status: build ## Show the signals against their levels, open trials, kept changes
+	@$(LEVERD) status
+
+check-health: build ## Check the configuration, and that all it names answers
+	@$(BUILT) ./scripts/check_health.sh
+
+gauntlet: build ## Compare leverd with other strategies (ONLY=wal-storm STRATEGIES=leverd,playbook REPEAT=3 SEED=1)
+	@$(LEVERD) gauntlet $(if $(ONLY),--only $(ONLY)) $(if $(STRATEGIES),--strategies $(STRATEGIES)) \
+		$(if $(REPEAT),--repeat $(REPEAT)) $(if $(SEED),--seed $(SEED)) $(if $(CYCLES),--cycles $(CYCLES)) \
+		$(if $(SCENARIOS),--scenarios $(SCENARIOS))
+
+build: setup-run ## Build target/debug/leverd
+	@cargo build $(CARGO_FLAGS)
+
+test: setup-test ## Run all tests
+	@cargo test $(CARGO_FLAGS)
+
+lint: setup-test ## Check format, lints and documentation
+	cargo fmt --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+fmt: setup-test ## Format the code
+	cargo fmt
+
+bench: setup-test ## Measure the exporter beside node_exporter and postgres_exporter
+	@./scripts/bench_exporter.sh
+
+faults: setup-test ## Play 100,000 seeds, then break leverd, its files and its servers (KILLS=300, ROUNDS=10, SEED=1)
+	LEVERD_SIMULATION_SEEDS=$(or $(SEEDS),100000) cargo test $(CARGO_FLAGS) --lib simulation -- --nocapture
+	LEVERD_KILLS=$(or $(KILLS),300) LEVERD_FAULT_ROUNDS=$(or $(ROUNDS),10) LEVERD_SEED=$(or $(SEED),1) \
+		cargo test $(CARGO_FLAGS) --test integration -- faults:: --nocapture --test-threads=1
+
+# Trials a cell: 300 takes some minutes, 2000 half an hour.
+PLACEBO_TRIALS ?= 300
+placebo: setup-test ## Measure how often the verdict errs where nothing changes, with intervals (PLACEBO_TRIALS=300)
+	@JUDGE_TRIALS=$(PLACEBO_TRIALS) cargo test $(CARGO_FLAGS) --lib -- --nocapture --test-threads=1 \
+		judge::rates judge::alarm_rates judge::recorded
+
+placebo-live: build ## Try levers that change nothing on a real sandbox (TRIALS=8 SCENARIO=healthy)
+	@./scripts/placebo_live.py --trials $(or $(TRIALS),8) --scenario $(or $(SCENARIO),healthy)
+
+# Of a machine where nothing else happens, unless that is what is to be recorded.
+placebo-record: build ## Record a sandbox's noise for the placebo (SCENARIO=healthy MINUTES=20)
+	@./scripts/record_noise.py --scenario $(or $(SCENARIO),healthy) --minutes $(or $(MINUTES),20)
+
+check-macos: setup-test ## Type-check the macOS code, where its target can be had
+	@./scripts/check_macos.sh
+
+docs: setup-run ## Build the code's documentation into target/doc
+	cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+clean: ## Remove what was built; configuration, records and the sandbox stay
+	cargo clean
+
+setup-run:
+	@./scripts/setup.sh --for run
+
+setup-test:
+	@./scripts/setup.sh --for test
