@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 /// Between the two reads of statistics at a start. Shorter ones miss what comes in bursts: spilled files, checkpoints.
 const SHORTEST_WARM_UP: Duration = Duration::from_secs(2);
 const LONGEST_WARM_UP: Duration = Duration::from_secs(20);
+/// The scrape after a change may have begun before it; the next one has not.
+const SCRAPES_UNTIL_SEEN: u32 = 2;
 
 /// Why the loop cannot go on. Failures of the target are events of a trial, not errors of the session.
 #[derive(Debug, thiserror::Error)]
@@ -135,13 +137,15 @@ impl Session {
         }
     }
 
-    /// Levels are averages over a window: after a change, waits until the windows hold nothing from before it.
+    /// Levels are averages over a window, of scrapes that come one by one: after a change, waits until the windows hold
+    /// nothing from before it.
     async fn wait_for_fresh_levels(&mut self, stop: &CancellationToken) -> Result<(), SessionError> {
         let Some(changed) = self.ledger.last_change_at(&self.config.target.name)? else { return Ok(()) };
         // One that is recorded for later than now was recorded by a clock that was ahead: it is not waited for.
         let since = changed.min(clock::now());
         let what = "until the levels' windows hold nothing from before the last change";
-        self.tell_and_wait(what, since, since + self.longest_window(), stop).await;
+        let until = since + self.longest_window() + self.config.cycle.scrape_interval * SCRAPES_UNTIL_SEEN;
+        self.tell_and_wait(what, since, until, stop).await;
         Ok(())
     }
 

@@ -314,7 +314,9 @@ fn touches(phase: &Phase) -> bool {
         | Phase::AgainB
         | Phase::RollingBack
         | Phase::VerifyReverted
-        | Phase::Reverted => true,
+        | Phase::Reverted
+        // Not by leverd, but by a person.
+        | Phase::Frozen => true,
         Phase::Planned
         | Phase::AwaitApproval
         | Phase::Preflight
@@ -323,7 +325,6 @@ fn touches(phase: &Phase) -> bool {
         | Phase::Measuring { .. }
         | Phase::Kept
         | Phase::Aborted
-        | Phase::Frozen
         | Phase::NeedsHuman => false,
     }
 }

@@ -176,6 +176,17 @@ fn only_what_changes_the_target_counts_as_a_change() {
 }
 
 #[test]
+fn a_persons_edit_counts_as_a_change() {
+    let (_folder, ledger) = ledger();
+    let mut trial = planned("capsim");
+    trial.id = ledger.insert(&trial).unwrap();
+    walk(&ledger, &mut trial, &[Phase::Preflight, Phase::IntentLogged, Phase::Applying]);
+    trial.phase = Phase::Frozen;
+    ledger.save(&trial, "edited by a person", at(50)).unwrap();
+    assert_eq!(ledger.last_change_at(&"capsim".into()).unwrap(), Some(at(50)));
+}
+
+#[test]
 fn a_clock_that_jumps_back_does_not_reorder_the_record() {
     let (_folder, ledger) = ledger();
     let target = "capsim".into();
