@@ -3,10 +3,8 @@
 //! Every statement is bounded in time here too: a server that hangs must not hang a rollback.
 
 use super::ActuateError;
-use crate::model::{Setting, Sourced};
-use crate::postgres::PostgresError;
-use serde::de::IntoDeserializer;
-use serde::de::value::{Error as ValueError, StrDeserializer};
+use crate::model::Setting;
+use crate::postgres::{PostgresError, settings};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::types::ToSql;
@@ -22,8 +20,17 @@ pub(super) async fn rows(
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, PostgresError> {
-    match tokio::time::timeout(STATEMENT_TIMEOUT, pg.query(sql, parameters)).await {
-        Ok(answer) => answer.map_err(|error| PostgresError::statement(doing, &error)),
+    let query =
+        async { pg.query(sql, parameters).await.map_err(|error| PostgresError::statement(doing, &error)) };
+    bounded(doing, query).await
+}
+
+async fn bounded<T>(
+    doing: &str,
+    statement: impl Future<Output = Result<T, PostgresError>>,
+) -> Result<T, PostgresError> {
+    match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
+        Ok(answer) => answer,
         Err(_) => Err(PostgresError::Statement {
             doing: doing.to_owned(),
             why: format!("no answer within {} s", STATEMENT_TIMEOUT.as_secs()),
@@ -39,46 +46,7 @@ pub(super) async fn execute(pg: &Client, doing: &str, sql: &str) -> Result<(), P
 
 /// One row of `pg_settings`; names ignore case.
 pub(super) async fn setting(pg: &Client, name: &str) -> Result<Option<Setting>, PostgresError> {
-    const SQL: &str =
-        "SELECT name, setting, unit, vartype, context, min_val, max_val, enumvals, source, sourcefile,
-               sourceline, reset_val, boot_val, pending_restart
-          FROM pg_catalog.pg_settings WHERE lower(name) = lower($1)";
-    let doing = format!("reading {name} in pg_settings");
-    let found = rows(pg, &doing, SQL, &[&name]).await?;
-    let Some(row) = found.first() else { return Ok(None) };
-    setting_of(row).map(Some).map_err(|why| PostgresError::Statement { doing, why, code: None })
-}
-
-fn setting_of(row: &Row) -> Result<Setting, String> {
-    let text = |at: usize| row.try_get::<_, Option<String>>(at).map_err(|error| error.to_string());
-    let number = |at: usize| Ok::<_, String>(text(at)?.and_then(|text| text.parse().ok()));
-    let enumvals: Option<Vec<String>> = row.try_get(7).map_err(|error| error.to_string())?;
-    let line: Option<i32> = row.try_get(10).map_err(|error| error.to_string())?;
-    Ok(Setting {
-        name: text(0)?.unwrap_or_default(),
-        value: text(1)?.unwrap_or_default(),
-        unit: text(2)?,
-        vartype: word(text(3)?)?,
-        context: word(text(4)?)?,
-        min: number(5)?,
-        max: number(6)?,
-        enumvals: enumvals.unwrap_or_default(),
-        sourced: Sourced {
-            source: text(8)?.unwrap_or_default(),
-            file: text(9)?.map(PathBuf::from),
-            line: line.and_then(|line| u32::try_from(line).ok()),
-        },
-        reset_value: text(11)?.unwrap_or_default(),
-        boot_value: text(12)?.unwrap_or_default(),
-        pending_restart: row.try_get(13).map_err(|error| error.to_string())?,
-    })
-}
-
-/// A word of Postgres as the model's type.
-fn word<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<T, String> {
-    let text = text.unwrap_or_default();
-    let deserializer: StrDeserializer<'_, ValueError> = text.as_str().into_deserializer();
-    T::deserialize(deserializer).map_err(|error| error.to_string())
+    bounded(&format!("reading {name} in pg_settings"), settings::read_one(pg, name)).await
 }
 
 /// A path that the server tells only to roles that may see it.

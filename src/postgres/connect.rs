@@ -98,18 +98,22 @@ pub async fn connect(dsn: &str, timeout: Duration) -> Result<Connection, Postgre
     // tokio-postgres' parse errors name the key, never the value.
     let mut config: Config =
         dsn.parse().map_err(|error: tokio_postgres::Error| PostgresError::BadDsn(words_of(&error)))?;
+    config.connect_timeout(timeout).application_name("leverd");
     let millis = timeout.as_millis();
-    config
-        .connect_timeout(timeout)
-        .application_name("leverd")
-        .options(format!("-c statement_timeout={millis} -c lock_timeout={millis}"));
     let at = place_of(&config);
-    match tokio::time::timeout(timeout, open(&config)).await {
+    let opened = async {
+        let connection = open(&config).await?;
+        // Not as start options: those would count as the server's values, and replace the user's own options.
+        let limits = format!("SET statement_timeout = {millis}; SET lock_timeout = {millis}");
+        connection.client().batch_execute(&limits).await?;
+        Ok(connection)
+    };
+    match tokio::time::timeout(timeout, opened).await {
         Err(_) => Err(PostgresError::Unreachable {
             at,
             why: format!("no answer within {:.1} s", timeout.as_secs_f64()),
         }),
-        Ok(Err(error)) if error.as_db_error().is_some() => {
+        Ok(Err(error)) if tokio_postgres::Error::as_db_error(&error).is_some() => {
             Err(PostgresError::Refused { at, why: words_of(&error) })
         }
         Ok(Err(error)) => Err(PostgresError::Unreachable { at, why: words_of(&error) }),

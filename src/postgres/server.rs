@@ -1,6 +1,6 @@
 //! What the server says of itself: version, identity, settings, errors in its files, settings of roles and databases.
 //!
-//! In: a connection. Out: [`Server`]. The statements go out together, so it costs about one round trip.
+//! In: a connection. Out: [`Server`]. Most statements go out together: a look costs about four round trips.
 //!
 //! Always holds: a role with `pg_monitor` alone is enough; what it may not see is absent and named in `denied`.
 //! It changes nothing.
@@ -45,14 +45,15 @@ ORDER BY s.setrole, s.setdatabase";
 
 /// Asks the server.
 pub async fn state(client: &Client) -> Result<Server, PostgresError> {
-    let (header, identifier, settings, file_errors, overrides) = tokio::join!(
+    // In a transaction of its own, which nothing else may run in.
+    let settings = settings::read(client).await?;
+    let (header, identifier, file_errors, overrides) = tokio::join!(
         rows(client, HEADER, "asking the server for its version"),
         rows(client, IDENTIFIER, "reading pg_control_system()"),
-        settings::read(client),
         rows(client, FILE_ERRORS, "reading pg_file_settings"),
         rows(client, OVERRIDES, "reading pg_db_role_setting"),
     );
-    let (settings, mut denied) = (settings?, Vec::new());
+    let mut denied = Vec::new();
     let identifier = allowed(identifier, &mut denied, IDENTIFIER_DENIED)?;
     let file_errors = allowed(file_errors, &mut denied, FILES_DENIED)?;
     let overrides = overrides?;

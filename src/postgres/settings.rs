@@ -6,20 +6,26 @@
 use super::PostgresError;
 use crate::model::{Context, Setting, SettingType, Sourced};
 use std::collections::BTreeMap;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-/// Connection strings and commands may carry passwords; no lever is among them.
-const SQL: &str = "\
+const COLUMNS: &str = "\
 SELECT name, setting, unit, vartype, context, min_val, max_val, enumvals, source, sourcefile, sourceline,
        reset_val, boot_val, pending_restart
-FROM pg_catalog.pg_settings
-WHERE name <> ALL ('{primary_conninfo,ssl_passphrase_command,archive_command,restore_command,\
+FROM pg_catalog.pg_settings";
+
+/// Connection strings and commands may carry passwords; no lever is among them.
+const NO_SECRETS: &str = "\
+name <> ALL ('{primary_conninfo,ssl_passphrase_command,archive_command,restore_command,\
 archive_cleanup_command,recovery_end_command}'::text[])";
 
-/// Reads all settings by name, in one round trip.
+/// The session has limits of its own (see `connect`), and `pg_settings` shows each session its own values. Within a
+/// transaction that is rolled back they are the server's, with their source.
+const WITHOUT_OWN_LIMITS: &str = "BEGIN; RESET statement_timeout; RESET lock_timeout";
+
+/// Reads all settings by name. The connection may be in no transaction.
 pub async fn read(client: &Client) -> Result<BTreeMap<String, Setting>, PostgresError> {
-    let failed = |error: tokio_postgres::Error| PostgresError::statement("reading pg_settings", &error);
-    let rows = client.query_typed(SQL, &[]).await.map_err(failed)?;
+    let rows = rows(client, &format!("{COLUMNS} WHERE {NO_SECRETS}"), &[]).await.map_err(failed)?;
     let mut settings = BTreeMap::new();
     for row in &rows {
         // A type or context that a later version adds is no lever that leverd knows how to pull.
@@ -28,6 +34,29 @@ pub async fn read(client: &Client) -> Result<BTreeMap<String, Setting>, Postgres
         }
     }
     Ok(settings)
+}
+
+/// Reads one setting; names ignore case. `None` where the server has none of that name. The connection may be in no
+/// transaction.
+pub async fn read_one(client: &Client, name: &str) -> Result<Option<Setting>, PostgresError> {
+    let sql = format!("{COLUMNS} WHERE {NO_SECRETS} AND lower(name) = lower($1)");
+    let rows = rows(client, &sql, &[(&name, Type::TEXT)]).await.map_err(failed)?;
+    rows.first().map(setting_of).transpose().map(Option::flatten).map_err(failed)
+}
+
+fn failed(error: tokio_postgres::Error) -> PostgresError {
+    PostgresError::statement("reading pg_settings", &error)
+}
+
+async fn rows(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    client.batch_execute(WITHOUT_OWN_LIMITS).await?;
+    let found = client.query_typed(sql, parameters).await;
+    client.batch_execute("ROLLBACK").await?;
+    found
 }
 
 fn setting_of(row: &Row) -> Result<Option<Setting>, tokio_postgres::Error> {

@@ -3,7 +3,7 @@
 use crate::support::postgres::{PrivatePostgres, version_bin};
 use leverd::model::{Context, SettingType};
 use leverd::postgres::server::{self, Server, UNKNOWN_SYSTEM_IDENTIFIER};
-use leverd::postgres::{Connection, connect};
+use leverd::postgres::{Connection, connect, settings};
 use std::io::Write;
 use std::time::Duration;
 
@@ -54,6 +54,22 @@ async fn a_superuser_sees_everything() {
     let buffers = &state.settings["shared_buffers"];
     assert!(buffers.needs_restart() && buffers.unit.as_deref() == Some("8kB") && !buffers.pending_restart);
     assert!(state.settings["wal_compression"].enumvals.contains(&"pglz".to_owned()));
+}
+
+#[tokio::test]
+async fn the_limits_of_leverds_own_session_are_not_taken_for_the_servers() {
+    let server = PrivatePostgres::start("statement_timeout = 90s\n");
+    let connection = open(&format!("{} options='-c work_mem=3MB'", server.dsn())).await;
+    let state = server::state(connection.client()).await.unwrap().state;
+    let limit = &state.settings["statement_timeout"];
+    assert_eq!((limit.value.as_str(), limit.reset_value.as_str()), ("90000", "90000"));
+    assert_eq!(limit.sourced.file.as_deref(), Some(server.conf().as_path()));
+    assert_eq!(state.settings["lock_timeout"].sourced.source, "default");
+    assert_eq!(state.settings["work_mem"].value, "3072", "the DSN's own options are lost");
+    let one = settings::read_one(connection.client(), "Statement_Timeout").await.unwrap();
+    assert_eq!(one.as_ref(), Some(limit));
+    let row = connection.client().query_one("SHOW statement_timeout", &[]).await.unwrap();
+    assert_eq!(row.get::<_, &str>(0), "20s", "statements are bounded no more");
 }
 
 #[tokio::test]
