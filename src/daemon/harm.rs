@@ -2,8 +2,8 @@
 //! that fail.
 //!
 //! In: the samples of each signal before the change, and the newest ones. Out: why the trial must end now, or
-//! nothing. When a signal is visibly worse is `judge::Alarm`'s to say. It is looked for twice a scrape, so that what
-//! shows for the configured number of scrapes is taken out before there is another one.
+//! nothing. When a signal is visibly worse is `judge::Alarm`'s to say. It is looked for four times a scrape, so that
+//! what shows for the configured number of scrapes is taken out before there is another one.
 
 use super::clock;
 use super::session::{Session, delta};

@@ -1,4 +1,4 @@
-//! What is watched while a trial waits, twice a scrape: the vital signs, visible harm, the person at the file.
+//! What is watched while a trial waits, four times a scrape: the vital signs, visible harm, the person at the file.
 
 use super::clock;
 use super::harm::{Errors, Watched};
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Looks a scrape: what shows at a scrape is not to wait for the next one.
-const LOOKS: u32 = 2;
+/// Looks a scrape: what shows at a scrape is not to wait for the next one, nor to use up a good part of it.
+const LOOKS: u32 = 4;
 /// Postgres may be away for so many looks before a trial ends for it.
 const ABSENCES: u32 = 3 * LOOKS;
 
