@@ -46,6 +46,21 @@ async fn a_gain_is_kept() {
     a_gain_is_kept_and_rolled_back_byte_for_byte(rig).await;
 }
 
+/// The placebo, in small: `make placebo-live` takes whole load cycles of a whole sandbox.
+#[test]
+fn a_change_that_is_none_is_neither_kept_nor_called_harm() {
+    let rig = Rig::start(&reload_lever(), Effect::Nothing, CYCLE);
+    let before = rig.conf();
+    let tuned = rig.tune("");
+    assert_eq!(tuned.status.code(), Some(1), "{}", both(&tuned));
+    let trial = rig.first_trial().unwrap();
+    assert_eq!(trial["phase"], "reverted", "{trial}");
+    let judgements = trial["judgements"].as_array().unwrap();
+    assert!(judgements.iter().all(|judgement| judgement["ruling"] == "extend"), "{trial}");
+    assert!(judgements.len() > 1, "it was not looked at again: {trial}");
+    assert!(rig.conf() == before, "postgresql.conf is not as it was, byte for byte");
+}
+
 #[test]
 fn a_level_that_is_broken_only_now_and_then_pulls_no_lever() {
     let rig = Rig::start(&reload_lever(), Effect::NowAndThen, 24);
