@@ -64,8 +64,9 @@ placebo: setup-test ## Measure how often the verdict errs where nothing changes,
 	@JUDGE_TRIALS=$(PLACEBO_TRIALS) cargo test $(CARGO_FLAGS) --lib -- --nocapture --test-threads=1 \
 		judge::rates judge::alarm_rates judge::recorded
 
-placebo-live: build ## Try levers that change nothing on a real sandbox (TRIALS=8 SCENARIO=healthy)
-	@./scripts/placebo_live.py --trials $(or $(TRIALS),8) --scenario $(or $(SCENARIO),healthy)
+placebo-live: build ## Try levers that change nothing on a real sandbox (TRIALS=8 SCENARIO=healthy CYCLE=30 SANDBOXES=1)
+	@./scripts/placebo_live.py --trials $(or $(TRIALS),8) --scenario $(or $(SCENARIO),healthy) \
+		--cycle $(or $(CYCLE),30) --sandboxes $(or $(SANDBOXES),1)
 
 # Of a machine where nothing else happens, unless that is what is to be recorded.
 placebo-record: build ## Record a sandbox's noise for the placebo (SCENARIO=healthy MINUTES=20)

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """Whole trials whose change is no change, by the real program on a real sandbox: none may be kept, none called harm.
 
-    scripts/placebo_live.py --trials 8 [--scenario healthy] [--cycle 30]
+    scripts/placebo_live.py --trials 8 [--scenario healthy] [--cycle 30] [--sandboxes 4]
 
 A sandbox comes up that is not mis-set. Its latency's level is set below what it has, so that leverd wants to act, and the only
-lever is one that cannot matter to the load: geqo_threshold, up and up again. Prints each trial and the counts with their
-exact interval; exits with 1 where one was kept or called harm.
+lever is one that cannot matter to the load: geqo_threshold, up and up again. Several sandboxes share the trials, side by side,
+and are each other's noise. Prints each trial and the counts with their exact interval; exits with 1 where one was kept or called
+harm.
 """
 
 import argparse
+import concurrent.futures
 import json
 import math
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 LEVERD = str(pathlib.Path("target/debug/leverd").resolve())
 LEVERS = """levers:
@@ -26,6 +29,8 @@ LEVERS = """levers:
       parameter: "geqo_threshold"
       default_value: "12"
       recommended_values: [{values}]
+      # Always true: what nothing speaks for is tried three times at most.
+      evidence: [{{fact: cache_hit_ratio, above: 0}}]
 symptom_mappings:
 {mappings}
 """
@@ -50,8 +55,8 @@ def interval(count: int, trials: int) -> tuple[float, float]:
     return low, high
 
 
-def leverd(*arguments: str, **how) -> subprocess.CompletedProcess:
-    return subprocess.run([LEVERD, *arguments], text=True, check=False, **how)
+def leverd(folder: str, *arguments: str, **how) -> subprocess.CompletedProcess:
+    return subprocess.run([LEVERD, *arguments], cwd=folder, text=True, check=False, **how)
 
 
 def configured(config: pathlib.Path, cycle: int, trials: int) -> pathlib.Path:
@@ -75,26 +80,40 @@ def configured(config: pathlib.Path, cycle: int, trials: int) -> pathlib.Path:
     return ours
 
 
+def trials_in(folder: str, scenario: str, cycle: int, trials: int) -> list[dict]:
+    """The trials of one sandbox, which lives in `folder`, oldest first."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        if leverd(folder, "sandbox", "up", "--healthy", "--scenario", scenario, "--no-tty", **quiet).returncode != 0:
+            sys.exit("a sandbox did not come up")
+        status = json.loads(leverd(folder, "sandbox", "status", "--json", capture_output=True).stdout)
+        config = str(configured(pathlib.Path(folder, status["config"]), cycle, trials))
+        leverd(folder, "baseline", "--config", config, "--for", "30s", "--no-tty", **quiet)
+        leverd(folder, "tune", "--config", config, "--cycles", str(trials), "--no-tty", **quiet)
+        history = leverd(folder, "history", "--config", config, "--json", capture_output=True)
+        return json.loads(history.stdout)[::-1]
+    finally:
+        leverd(folder, "sandbox", "down", **quiet)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--scenario", default="healthy")
     parser.add_argument("--cycle", type=int, default=30, help="seconds of a load cycle")
+    parser.add_argument("--sandboxes", type=int, default=1, help="so many at once")
     given = parser.parse_args()
-    up = leverd("sandbox", "up", "--healthy", "--scenario", given.scenario, "--no-tty", stdout=subprocess.DEVNULL)
-    try:
-        if up.returncode != 0:
-            sys.exit("the sandbox did not come up")
-        status = json.loads(leverd("sandbox", "status", "--json", capture_output=True).stdout)
-        config = str(configured(pathlib.Path(status["config"]), given.cycle, given.trials))
-        leverd("baseline", "--config", config, "--for", "30s", "--no-tty", stdout=subprocess.DEVNULL)
-        leverd("tune", "--config", config, "--cycles", str(given.trials), "--no-tty", stdout=subprocess.DEVNULL)
-        history = leverd("history", "--config", config, "--json", capture_output=True)
-        trials = json.loads(history.stdout)
-    finally:
-        leverd("sandbox", "down")
-    for trial in reversed(trials):
-        print(f"{trial['id']:>3}  {trial['state']:<9} {trial['verdict'] or '-':<10} {trial['ending']}")
+    each = math.ceil(given.trials / given.sandboxes)
+    with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(given.sandboxes) as pool:
+        # The unprivileged user that servers run as works in them.
+        pathlib.Path(scratch).chmod(0o755)
+        folders = [pathlib.Path(scratch, str(number)) for number in range(given.sandboxes)]
+        for folder in folders:
+            folder.mkdir(mode=0o755)
+        running = [pool.submit(trials_in, str(folder), given.scenario, given.cycle, each) for folder in folders]
+        trials = [trial for done in running for trial in done.result()]
+    for trial in trials:
+        print(f"{trial['state']:<9} {trial['verdict'] or '-':<10} {trial['ending']}")
     kept = sum(trial["state"] == "kept" for trial in trials)
     harm = sum(trial["verdict"] == "reverted" for trial in trials)
     for name, count in (("kept", kept), ("called harm, or put back at once", harm)):
