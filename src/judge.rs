@@ -26,6 +26,7 @@ mod recorded;
 mod sentence;
 #[cfg(test)]
 mod tests;
+mod waves;
 
 use crate::model::{Comparison, Evidence, Judgement, Ruling, Series};
 pub use alarm::Alarm;
@@ -54,11 +55,11 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let looks = evidence.looks.max(1);
     let alpha = alpha_of_look(evidence.look, looks);
     let load = LoadChange::of(evidence.load.as_ref());
-    let goal = Contrast::of(&evidence.goal, evidence.load.as_ref());
+    let goal = Contrast::of(&evidence.goal, evidence.load.as_ref(), evidence.waves);
     let guards: Vec<Guard<'_>> = evidence
         .guards
         .iter()
-        .map(|series| Guard { series, contrast: Contrast::of(series, evidence.load.as_ref()) })
+        .map(|series| Guard { series, contrast: Contrast::of(series, evidence.load.as_ref(), None) })
         .filter(|guard| guard.contrast.as_ref().err() != Some(&Gap::NeverHadData))
         .collect();
     let compared: Vec<&Contrast<'_>> =
@@ -99,7 +100,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 /// scales with it and `load` has data. `None` where an arm has too few values (fewer than 20, or more than 20 % of
 /// its scrapes missing).
 pub fn compare(series: &Series, load: Option<&Series>, alpha: f64) -> Option<Comparison> {
-    Contrast::of(series, load).ok().map(|contrast| contrast.comparison(alpha))
+    Contrast::of(series, load, None).ok().map(|contrast| contrast.comparison(alpha))
 }
 
 /// A guard that had data at some time.

@@ -21,4 +21,6 @@ pub use setting::{Context, Setting, SettingType, Sourced};
 pub use signal::{Baseline, BaselineMetric, Bound, Direction, Signal, SlaTarget, Unit};
 pub use snapshot::{Alert, Reading, ServerState, Snapshot};
 pub use trial::{Found, Intent, OldValue, Phase, Trial};
-pub use verdict::{Arm, Comparison, Evidence, Experience, Judgement, Ruling, Segment, Series, Verdict};
+pub use verdict::{
+    Arm, Comparison, Evidence, Experience, Judgement, Ruling, Segment, Series, Verdict, Waves,
+};

@@ -1,6 +1,7 @@
 //! A trial's arms → the samples of each signal in each arm → a look by `judge`.
 
 use super::session::Session;
+use super::watch::Watch;
 use crate::judge;
 use crate::model::{
     Arm, Direction, Evidence, Judgement, Phase, Segment, Series, Signal, SignalName, Trial, Unit,
@@ -13,7 +14,7 @@ const FLOOR_OF_LEVEL: f64 = 0.25;
 
 impl Session {
     /// Looks at the evidence as it is now.
-    pub(super) async fn judge(&self, trial: &Trial, incomparable: Vec<String>) -> Judgement {
+    pub(super) async fn judge(&self, trial: &Trial, watch: &Watch) -> Judgement {
         let goal_name = &trial.plan.signal;
         let mut guards = Vec::new();
         let mut goal = None;
@@ -38,7 +39,8 @@ impl Session {
                 _ => self.config.cycle.max_extensions + 1,
             },
             looks: trial::looks(&trial.plan, &self.timing()),
-            incomparable,
+            incomparable: watch.incomparable(trial),
+            waves: watch.waves(self.config.cycle.scrape_interval),
         };
         judge::judge(&evidence)
     }

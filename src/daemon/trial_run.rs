@@ -81,7 +81,7 @@ impl Session {
                 Ok(()) => Event::Verified,
                 Err(why) => Event::VerifyFailed(why),
             },
-            Effect::Judge => Event::Judged(self.judge(trial, watch.incomparable(trial)).await),
+            Effect::Judge => Event::Judged(self.judge(trial, watch).await),
             Effect::Close => unreachable!("closing is the loop's own"),
         };
         fail::fail_point!("trial::performed", |_| std::process::abort());

@@ -5,9 +5,9 @@ use super::harm::{Errors, Watched};
 use super::progress::Progress;
 use super::session::Session;
 use super::trial_run::WhenStopped;
-use crate::model::{Found, Phase, Trial};
+use crate::model::{Arm, Found, PgValue, Phase, Plan, Trial, Waves};
 use crate::observe::{self, Vitals};
-use crate::postgres::server;
+use crate::postgres::{server, settings};
 use crate::trial::{CHECKPOINTS, Event};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,10 +23,10 @@ const ABSENCES: u32 = 3 * LOOKS;
 pub(super) struct Watch {
     /// The vital signs when this watch began: before the change, unless leverd was started again meanwhile.
     first: Option<Vitals>,
-    /// Checkpoints done when the present arm began, with the number of arms then.
-    checkpoints: Option<(usize, f64)>,
-    /// Checkpoints since then, at the last look.
-    checkpoints_seen: Option<u32>,
+    /// Checkpoints of the present arm; `None` while they were not seen.
+    checkpoints: Option<Checkpoints>,
+    /// The longest time between two checkpoints, without the change and with it, for a lever that is about them.
+    between_checkpoints: Option<(Duration, Duration)>,
     /// Looks in a row without Postgres.
     absences: u32,
     /// Each watched query by name, with what it was without the change; `None` where it had no data.
@@ -35,45 +35,94 @@ pub(super) struct Watch {
     pub(super) errors: Errors,
 }
 
+/// What is known of checkpoints.
+#[derive(Debug, Clone, Copy)]
+struct Checkpoints {
+    /// The number of arms that the present one makes.
+    arms: usize,
+    /// The server's count when this arm began.
+    start: f64,
+    /// In this arm.
+    seen: u32,
+    /// In earlier arms with the change.
+    with_change: u32,
+}
+
 impl Watch {
     /// Notes how many checkpoints there were since the present arm began.
     fn count_checkpoints(&mut self, trial: &Trial, vitals: &Vitals) -> Option<u32> {
         let done = vitals.checkpoints_done?;
         let arms = trial.arms.len();
-        if self.checkpoints.is_none_or(|(known, _)| known != arms) {
-            self.checkpoints = Some((arms, done));
-        }
-        let start = self.checkpoints.map_or(done, |(_, start)| start);
+        let known = match self.checkpoints {
+            Some(known) if known.arms == arms => known,
+            Some(known) => {
+                let ended = trial.arms.get(known.arms.wrapping_sub(1)).is_some_and(|arm| arm.0 == Arm::B);
+                let with_change = known.with_change + if ended { known.seen } else { 0 };
+                Checkpoints { arms, start: done, seen: 0, with_change }
+            }
+            None => Checkpoints { arms, start: done, seen: 0, with_change: 0 },
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a count of a few at most"
         )]
-        let seen = (done - start).clamp(0.0, 1e6) as u32;
-        self.checkpoints_seen = Some(seen);
-        self.checkpoints_seen
+        let seen = (done - known.start).clamp(0.0, 1e6) as u32;
+        self.checkpoints = Some(Checkpoints { seen, ..known });
+        Some(seen)
     }
 
     /// Why the arms cannot be compared yet, as far as the watch knows.
     pub(super) fn incomparable(&self, trial: &Trial) -> Vec<String> {
-        match self.checkpoints_seen {
-            Some(seen) if trial.plan.spans_checkpoints && seen < CHECKPOINTS => {
-                vec![format!("{seen} of {CHECKPOINTS} checkpoints were seen with the change")]
-            }
-            _ => vec![],
+        let Some(known) = self.checkpoints else { return vec![] };
+        let present = trial.arms.get(known.arms.wrapping_sub(1)).is_some_and(|arm| arm.0 == Arm::B);
+        let seen = known.with_change + if present { known.seen } else { 0 };
+        if trial.plan.spans_checkpoints && seen < CHECKPOINTS {
+            vec![format!("{seen} of {CHECKPOINTS} checkpoints were seen with the change")]
+        } else {
+            vec![]
         }
+    }
+
+    /// How many scrapes pass between two checkpoints, where the lever is about them.
+    pub(super) fn waves(&self, scrape: Duration) -> Option<Waves> {
+        let (before, after) = self.between_checkpoints?;
+        let scrapes = |time: Duration| time.as_millis().div_ceil(scrape.as_millis().max(1));
+        let scrapes = |time| usize::try_from(scrapes(time)).unwrap_or(usize::MAX);
+        Some(Waves { before: scrapes(before), after: scrapes(after) })
     }
 }
 
 impl Session {
     /// A watch over a trial. Where nothing was changed yet, what is normal is noted.
     pub(super) async fn begin_watch(&mut self, trial: &Trial) -> Watch {
+        let between_checkpoints = self.between_checkpoints(&trial.plan).await;
         if trial.intent.is_some() {
-            return Watch::default();
+            return Watch { between_checkpoints, ..Watch::default() };
         }
         let first = self.vitals().await;
         let errors = Errors::before(&first, self.failed_share());
-        Watch { first: Some(first), errors, ..Watch::default() }
+        Watch { first: Some(first), errors, between_checkpoints, ..Watch::default() }
+    }
+
+    /// The time between two checkpoints if only time brings them, without a plan's change and with it. Where WAL brings
+    /// them earlier, several come within that time. `None` where the lever is not about checkpoints.
+    async fn between_checkpoints(&mut self, plan: &Plan) -> Option<(Duration, Duration)> {
+        const TIMEOUT: &str = "checkpoint_timeout";
+        if !plan.spans_checkpoints {
+            return None;
+        }
+        let client = self.postgres.client().await.ok()?;
+        let setting = settings::read_one(client, TIMEOUT).await.ok()??;
+        let time = |text: &str| {
+            let seconds = PgValue::parse(text, &setting).ok()?.number()?;
+            Duration::try_from_secs_f64(seconds).ok()
+        };
+        if plan.parameter == TIMEOUT {
+            return Some((time(plan.from.as_deref()?)?, time(&plan.to)?));
+        }
+        let time = time(&setting.value)?;
+        Some((time, time))
     }
 
     /// Waits for the next look and takes it. `None`: the process was asked to stop, and the trial stays as it is.

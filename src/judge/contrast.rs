@@ -7,7 +7,8 @@
 use super::dependence::{LogSegment, Uncertainty, uncertainty};
 use super::location::{median, shift};
 use super::quantile::student_t;
-use crate::model::{Arm, Comparison, Direction, Series};
+use super::waves;
+use crate::model::{Arm, Comparison, Direction, Series, Waves};
 
 /// Fewer values in an arm than this prove nothing.
 pub(super) const LEAST_VALUES: usize = 20;
@@ -47,7 +48,8 @@ pub(super) struct Contrast<'a> {
 }
 
 impl<'a> Contrast<'a> {
-    pub(super) fn of(series: &'a Series, load: Option<&Series>) -> Result<Self, Gap> {
+    /// `waves`: how long those are that run through the series, where any are known of.
+    pub(super) fn of(series: &'a Series, load: Option<&Series>, waves: Option<Waves>) -> Result<Self, Gap> {
         let load = load.filter(|load| series.scales_with_load && has_data(load));
         let (before, after) = (values_of(series, load, Arm::A), values_of(series, load, Arm::B));
         require(series, before.len(), after.len())?;
@@ -70,10 +72,15 @@ impl<'a> Contrast<'a> {
                 .flat_map(|s| s.values.iter().flatten().copied())
                 .collect()
         };
+        let by_scrapes = uncertainty(&segments);
+        let (shift, uncertainty) = match waves.and_then(|waves| waves::compare(series, load, floor, waves)) {
+            Some(found) => (found.shift, by_scrapes.of_waves(&found)),
+            None => (shift(&logs(Arm::A), &logs(Arm::B)), by_scrapes),
+        };
         Ok(Self {
             series,
-            shift: shift(&logs(Arm::A), &logs(Arm::B)),
-            uncertainty: uncertainty(&segments),
+            shift,
+            uncertainty,
             before: median(&before),
             after: median(&after),
             n_before: before.len(),
@@ -89,8 +96,8 @@ impl<'a> Contrast<'a> {
 
     /// The two-sided interval of 1 − `alpha` on the change.
     pub(super) fn interval(&self, alpha: f64) -> (f64, f64) {
-        let Uncertainty { error, df, drift, .. } = self.uncertainty;
-        let reach = student_t(0.5 * alpha, df) * error;
+        let Uncertainty { error, df, drift, unseen, .. } = self.uncertainty;
+        let reach = student_t(0.5 * alpha, df) * error + unseen;
         // A trend that runs through both arms may be the whole of the shift, or not: the interval covers both.
         (as_change(self.shift - reach - drift.max(0.0)), as_change(self.shift + reach - drift.min(0.0)))
     }
@@ -147,7 +154,12 @@ pub(super) fn has_data(series: &Series) -> bool {
 }
 
 /// The value and the load of one scrape; a load of 1 where none is asked for.
-fn paired(series: &Series, load: Option<&Series>, segment: usize, at: usize) -> Option<(f64, f64)> {
+pub(super) fn paired(
+    series: &Series,
+    load: Option<&Series>,
+    segment: usize,
+    at: usize,
+) -> Option<(f64, f64)> {
     let value = series.segments.get(segment)?.values.get(at).copied().flatten().filter(|v| v.is_finite())?;
     let Some(load) = load else { return Some((value, 1.0)) };
     let load = load.segments.get(segment)?.values.get(at).copied().flatten()?;

@@ -6,6 +6,7 @@
 //! independent ones. `docs/VERDICT.md` has the derivation and the measured error rates.
 
 use super::location::median;
+use super::waves::ByWaves;
 use crate::model::Arm;
 
 /// Consecutive log-values under one arm, `None` where a scrape gave none.
@@ -26,8 +27,24 @@ pub(super) struct Uncertainty {
     pub(super) effective_n: f64,
     /// The part of the shift that a steady trend, going on through both arms, explains beyond doubt. Signed.
     pub(super) drift: f64,
+    /// The shift that a trend too faint to be seen may have made, either way.
+    pub(super) unseen: f64,
     /// Robust spread of single scrapes before the change, in log units.
     pub(super) scatter: f64,
+}
+
+impl Uncertainty {
+    /// The uncertainty of a shift between whole waves. In so few of them a trend cannot be seen.
+    pub(super) fn of_waves(self, waves: &ByWaves) -> Self {
+        Self {
+            error: waves.error.max(LEAST_ERROR),
+            df: waves.df,
+            effective_n: waves.waves,
+            drift: 0.0,
+            unseen: UNSEEN_IN_WAVES,
+            scatter: self.scatter,
+        }
+    }
 }
 
 /// No shift is known better than to half a percent: two constant series still have a resolution.
@@ -46,6 +63,9 @@ const MOST_RHO_OF_SPREAD: f64 = 0.8;
 const BATCHES: usize = 4;
 /// A few means scatter widely: the second opinion counts where it exceeds the first by a third.
 const BATCHES_TRUST: f64 = 0.75;
+/// Log units. A trend of 5 % over 240 scrapes makes a shift of 4 % in the longest trial of three to five waves; what is
+/// left of it beyond the least gain must not be kept.
+const UNSEEN_IN_WAVES: f64 = 0.015;
 /// A trend counts as real from this many standard errors.
 const TREND_SURE: f64 = 2.0;
 
@@ -56,7 +76,7 @@ pub(super) fn uncertainty(segments: &[LogSegment]) -> Uncertainty {
     let squares = arms[0].squares + arms[1].squares;
     let scatter = arms[0].scatter;
     if squares <= 1e-18 * n {
-        return Uncertainty { error: LEAST_ERROR, df: n, effective_n: n, drift: 0.0, scatter };
+        return Uncertainty { error: LEAST_ERROR, df: n, effective_n: n, drift: 0.0, unseen: 0.0, scatter };
     }
     let rho = autocorrelation(&arms, n, squares);
     // Long-run variance of each arm: the variance of its mean, times its length.
@@ -75,6 +95,7 @@ pub(super) fn uncertainty(segments: &[LogSegment]) -> Uncertainty {
         df: (n * (1.0 - rho * rho) / (3.0 + rho * rho)).max(2.0),
         effective_n: (n * independent / variance).clamp(1.0, n),
         drift: drift(&arms, long_run),
+        unseen: 0.0,
         scatter,
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum Claim {
 impl LoadChange {
     pub(super) fn of(load: Option<&Series>) -> Self {
         let Some(load) = load.filter(|load| has_data(load)) else { return Self::Unknown };
-        match Contrast::of(load, None) {
+        match Contrast::of(load, None, None) {
             Ok(contrast) => Self::Known(contrast.change()),
             Err(gap) => Self::Gap(gap),
         }

@@ -6,7 +6,7 @@
 use super::binomial::percent_with_interval;
 use super::noise::{Noise, Wander};
 use super::*;
-use crate::model::{Arm, Direction, Segment, SignalName, Unit};
+use crate::model::{Arm, Direction, Segment, SignalName, Unit, Waves};
 
 /// How long a trial's arms are.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,8 @@ enum Course {
     Extended { before: usize },
     /// A 60, B 60; then B 120; then A again 60; then B again 60: four looks.
     SwitchedBack,
+    /// A 90; B: 180, then 240, then 300.
+    Waves,
 }
 
 /// One row of the table.
@@ -27,6 +29,8 @@ struct Cell {
     goal: f64,
     /// after/before of the first guard.
     guard: f64,
+    /// The waves that run through the goal.
+    waves: Option<Waves>,
 }
 
 impl std::fmt::Display for Course {
@@ -34,13 +38,14 @@ impl std::fmt::Display for Course {
         match self {
             Self::Extended { before } => write!(f, "{before} + 60/120/180"),
             Self::SwitchedBack => f.write_str("A-B-A-B"),
+            Self::Waves => f.write_str("90 + 180/240/300"),
         }
     }
 }
 
 impl Cell {
     fn null(noise: Noise, guards: usize) -> Self {
-        Self { noise, course: Course::Extended { before: 60 }, guards, goal: 1.0, guard: 1.0 }
+        Self { noise, course: Course::Extended { before: 60 }, guards, goal: 1.0, guard: 1.0, waves: None }
     }
 
     /// The segments that each look sees.
@@ -48,6 +53,9 @@ impl Cell {
         match self.course {
             Course::Extended { before } => {
                 [60, 120, 180].iter().map(|&after| vec![(Arm::A, before), (Arm::B, after)]).collect()
+            }
+            Course::Waves => {
+                [180, 240, 300].iter().map(|&after| vec![(Arm::A, 90), (Arm::B, after)]).collect()
             }
             Course::SwitchedBack => {
                 let whole = [(Arm::A, 60), (Arm::B, 120), (Arm::A, 60), (Arm::B, 60)];
@@ -73,13 +81,18 @@ impl Cell {
                 let factor = [self.goal, self.guard].get(signal).copied().unwrap_or(1.0);
                 cut(&noises[signal], segments, factor, signal)
             };
+            let mut goal = series(0);
+            if let Some(waves) = self.waves {
+                roll(&mut goal, waves, trial);
+            }
             let judgement = judge(&Evidence {
-                goal: series(0),
+                goal,
                 guards: (1..=self.guards).map(series).collect(),
                 load: None,
                 look: look as u8,
                 looks: looks.len() as u8,
                 incomparable: vec![],
+                waves: self.waves,
             });
             let ruling = rule(&judgement);
             if ruling != Ruling::Extend {
@@ -121,6 +134,19 @@ fn cut(noise: &[Option<f64>], segments: &[(Arm, usize)], factor: f64, signal: us
         scales_with_load: false,
         floor: 0.0,
         segments: segments.iter().map(segment).collect(),
+    }
+}
+
+/// Waves as a checkpoint makes them: six times as much right after it, and less and less. `trial` says where in a wave
+/// each arm begins.
+fn roll(series: &mut Series, waves: Waves, trial: u64) {
+    for segment in &mut series.segments {
+        let length = if segment.arm == Arm::A { waves.before } else { waves.after };
+        let begin = (trial.wrapping_mul(2_654_435_761) >> 7) as usize % length;
+        for (at, value) in segment.values.iter_mut().enumerate() {
+            let depth = 1.0 + 5.0 * (-(((begin + at) % length) as f64) / 8.0).exp();
+            *value = value.map(|value| value * depth);
+        }
     }
 }
 
@@ -194,7 +220,7 @@ fn beyond() -> Vec<(&'static str, Noise)> {
 
 /// Kept at the first look, kept, reverted: each with its interval.
 fn print_row(name: &str, cell: &Cell, rates: Rates) {
-    let Cell { noise, course, guards, goal, guard } = cell;
+    let Cell { noise, course, guards, goal, guard, waves: _ } = cell;
     let shown = |count: u64| percent_with_interval(count, rates.trials);
     println!(
         "| {name} | {course} | {} | {:.0} % | {guards} | {goal:.2} | {guard:.2} | {} | {} | {} |",
@@ -262,6 +288,29 @@ fn switching_back_and_forth_errs_no_more() {
         print_row(name, &cell, rates);
         let most = most_expected(trials, 0.02);
         assert!(rates.kept() <= most && rates.reverted <= most, "{name} {cell:?}: {rates:?}, {most} at most");
+    }
+}
+
+/// Noise on waves of 30 scrapes; the change does nothing, or makes them twice as long, which is a gain of a third.
+#[test]
+fn waves_are_compared_as_waves() {
+    let trials = trials(25);
+    let same = Some(Waves { before: 30, after: 30 });
+    for (name, noise) in plain().into_iter().chain(disturbed()) {
+        let cell = Cell { course: Course::Waves, waves: same, ..Cell::null(noise, 0) };
+        let rates = cell.measure(trials);
+        print_row(&format!("waves, {name}"), &cell, rates);
+        let most = most_expected(trials, 0.02);
+        assert!(rates.kept() <= most && rates.reverted <= most, "{name} {cell:?}: {rates:?}, {most} at most");
+    }
+    let longer = Some(Waves { before: 30, after: 60 });
+    for (rho, cv) in [(0.3, 0.05), (0.3, 0.15), (0.7, 0.15), (0.3, 0.40)] {
+        let cell = Cell { course: Course::Waves, waves: longer, ..Cell::null(Noise::new(rho, cv), 0) };
+        let rates = cell.measure(trials);
+        print_row("waves, twice as long", &cell, rates);
+        if cv < 0.1 {
+            assert!(trials - rates.kept() <= most_expected(trials, 0.05), "{cell:?}: {rates:?}");
+        }
     }
 }
 

@@ -54,6 +54,17 @@ pub struct Evidence {
     pub looks: u8,
     /// Reasons why before and after cannot be compared yet, e.g. "1 of 3 checkpoints seen". For people.
     pub incomparable: Vec<String>,
+    /// How long the waves are that run through the goal; `None` where none are known of.
+    pub waves: Option<Waves>,
+}
+
+/// The length in scrapes of what comes again and again: a checkpoint, and the whole pages in the WAL after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waves {
+    /// Without the change.
+    pub before: usize,
+    /// With it: the change may be about this very length.
+    pub after: usize,
 }
 
 /// Before against after for one signal, as a ratio of after to before.

@@ -1,6 +1,6 @@
 //! The scenarios that leverd was built with: name and file's text, sorted by name.
 
-pub(super) const SHIPPED: [(&str, &str); 18] = [
+pub(super) const SHIPPED: [(&str, &str); 19] = [
     ("autovacuum-starved", include_str!("../../../config/scenarios/autovacuum-starved.yaml")),
     ("chatty-writer", include_str!("../../../config/scenarios/chatty-writer.yaml")),
     ("healthy", include_str!("../../../config/scenarios/healthy.yaml")),
@@ -16,6 +16,7 @@ pub(super) const SHIPPED: [(&str, &str); 18] = [
     ("small-cache", include_str!("../../../config/scenarios/small-cache.yaml")),
     ("spilling-sorts", include_str!("../../../config/scenarios/spilling-sorts.yaml")),
     ("too-many-connections", include_str!("../../../config/scenarios/too-many-connections.yaml")),
+    ("two-causes", include_str!("../../../config/scenarios/two-causes.yaml")),
     ("wal-full-pages", include_str!("../../../config/scenarios/wal-full-pages.yaml")),
     ("wal-index-churn", include_str!("../../../config/scenarios/wal-index-churn.yaml")),
     ("wal-storm", include_str!("../../../config/scenarios/wal-storm.yaml")),
