@@ -2,11 +2,12 @@
 
 use crate::model::{Lever, PgValue, Setting};
 
-/// The mildest of `lever.values` that is stronger than the present value of `setting`, as people write it.
+/// The mildest of `lever.values` that is stronger than the present value of `setting`, as people write it; and stronger
+/// than `tried` too, one of the list that was too mild.
 ///
 /// A list of numbers is read in its own direction (growing or falling). `Err` says, for people, why there is
 /// none, or which value of the list this server refuses.
-pub(super) fn of_setting(lever: &Lever, setting: &Setting) -> Result<String, String> {
+pub(super) fn of_setting(lever: &Lever, setting: &Setting, tried: Option<&str>) -> Result<String, String> {
     let present = PgValue::parse(&setting.value, setting).map_err(|error| error.to_string())?;
     let mut parsed = Vec::with_capacity(lever.values.len());
     for raw in &lever.values {
@@ -22,11 +23,11 @@ pub(super) fn of_setting(lever: &Lever, setting: &Setting) -> Result<String, Str
         }
         _ => after_in_list(parsed.iter().map(|(_, value)| value), &present),
     };
-    next.map(|at| lever.values[at].clone()).ok_or_else(|| exhausted(lever, &present.show(setting)))
+    past(lever, next, tried).ok_or_else(|| exhausted(lever, &present.show(setting)))
 }
 
 /// The same for a key of an `.env` file, whose present value may be absent (then the default counts).
-pub(super) fn of_env(lever: &Lever, present: Option<&str>) -> Result<String, String> {
+pub(super) fn of_env(lever: &Lever, present: Option<&str>, tried: Option<&str>) -> Result<String, String> {
     let number = |raw: &str| raw.trim().parse::<f64>().ok();
     let effective = present.or(lever.default_value.as_deref());
     let numbers: Option<Vec<f64>> = lever.values.iter().map(|raw| number(raw)).collect();
@@ -39,7 +40,13 @@ pub(super) fn of_env(lever: &Lever, present: Option<&str>) -> Result<String, Str
             None => (!lever.values.is_empty()).then_some(0),
         },
     };
-    next.map(|at| lever.values[at].clone()).ok_or_else(|| exhausted(lever, effective.unwrap_or("not set")))
+    past(lever, next, tried).ok_or_else(|| exhausted(lever, effective.unwrap_or("not set")))
+}
+
+/// The value at `next`, or the one after `tried` where that is later in the list.
+fn past(lever: &Lever, next: Option<usize>, tried: Option<&str>) -> Option<String> {
+    let tried = tried.and_then(|tried| lever.values.iter().position(|value| value == tried));
+    lever.values.get(next?.max(tried.map_or(0, |at| at + 1))).cloned()
 }
 
 fn exhausted(lever: &Lever, present: &str) -> String {

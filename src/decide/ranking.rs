@@ -8,7 +8,8 @@
 use super::worth::{self, Part, Record, Worth};
 use super::{Input, guardrails, next_value};
 use crate::model::{
-    Activation, Considered, CostTier, Finding, Lever, LeverName, Outcome, PgValue, Place, Plan, ServerState,
+    Activation, Considered, CostTier, Direction, Finding, Lever, LeverName, Outcome, PgValue, Place, Plan,
+    ServerState, Verdict,
 };
 
 /// After so many levers in vain no more is pulled in the dark: the cause is not one that these levers treat, and each
@@ -32,6 +33,8 @@ struct Pull {
     /// The server's numbers speak for it; otherwise they say nothing.
     supported: bool,
     evidence: String,
+    /// A milder value, which was tried in vain.
+    after: Option<String>,
 }
 
 impl Candidate<'_> {
@@ -135,8 +138,14 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
     if let Some(why) = input.memory.frozen.get(&lever.name) {
         return Err(format!("frozen: {why}; `leverd thaw {}` gives it back", lever.name));
     }
-    if let Some((until, why)) = input.memory.quarantined.get(&lever.name) {
-        return Err(format!("in quarantine until {}: {why}", until.format("%Y-%m-%d %H:%M UTC")));
+    let rest = input.memory.quarantined.get(&lever.name);
+    let rest =
+        rest.map(|(until, why)| format!("in quarantine until {}: {why}", until.format("%Y-%m-%d %H:%M UTC")));
+    let mild = too_mild(input, lever);
+    if mild.is_none()
+        && let Some(rest) = rest
+    {
+        return Err(rest);
     }
     let allowed = match lever.tier {
         CostTier::Low => input.permissions.low,
@@ -147,15 +156,19 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
         return Err(format!("the policy for the {} tier is shadow: it is only reported", lever.tier));
     }
     let (supported, evidence) = evidence(lever, server)?;
+    if !supported && let Some(rest) = rest {
+        return Err(rest);
+    }
     let (from, to, activation) = match &lever.place {
         Place::EnvFile(file) => {
             let key = format!("{}:{}", file.display(), lever.parameter);
             let present = input.snapshot.env_values.get(&key);
-            let to = next_value::of_env(lever, present.map(String::as_str))?;
+            let present_text = present.map(String::as_str);
+            let to = stronger(mild, rest, |tried| next_value::of_env(lever, present_text, tried))?;
             (present.cloned(), to, Activation::AppReload)
         }
         _ => {
-            let (from, to, restart) = of_server(server, lever)?;
+            let (from, to, restart) = of_server(server, lever, mild, rest)?;
             (Some(from), to, if restart { Activation::Restart } else { Activation::Reload })
         }
     };
@@ -164,10 +177,42 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
     {
         return Err(format!("it needs a restart, and {why}"));
     }
-    Ok(Pull { from, to, activation, supported, evidence })
+    let after = mild.filter(|mild| from.as_deref() != Some(*mild)).map(str::to_owned);
+    Ok(Pull { from, to, activation, supported, evidence, after })
 }
 
-fn of_server(server: &ServerState, lever: &Lever) -> Result<(String, String, bool), String> {
+/// The value of the lever's last trial, where that could not prove a gain and did not look like harm: what is stronger
+/// need not wait until the lever's rest is over.
+fn too_mild<'a>(input: &Input<'a>, lever: &Lever) -> Option<&'a str> {
+    let last = input.memory.experience.iter().rev().find(|one| one.lever == lever.name)?;
+    let signal = input.signals.iter().find(|signal| signal.symptom == last.symptom)?;
+    let change = last.change?;
+    let worse = match signal.direction {
+        Direction::LowerIsBetter => change > 0.0,
+        Direction::HigherIsBetter => change < 0.0,
+    };
+    (last.verdict == Verdict::Undecided && !last.undone && !worse).then_some(last.to.as_str())
+}
+
+/// The next value past the one that was too mild. Where there is none the lever rests, and after that begins anew.
+fn stronger(
+    mild: Option<&str>,
+    rest: Option<String>,
+    next: impl Fn(Option<&str>) -> Result<String, String>,
+) -> Result<String, String> {
+    match (next(mild), mild, rest) {
+        (Err(_), Some(_), Some(rest)) => Err(rest),
+        (Err(_), Some(_), None) => next(None),
+        (found, ..) => found,
+    }
+}
+
+fn of_server(
+    server: &ServerState,
+    lever: &Lever,
+    mild: Option<&str>,
+    rest: Option<String>,
+) -> Result<(String, String, bool), String> {
     let setting = server.settings.get(&lever.parameter).ok_or_else(|| {
         format!(
             "PostgreSQL {} has no parameter {} (levers.yaml line {})",
@@ -176,7 +221,7 @@ fn of_server(server: &ServerState, lever: &Lever) -> Result<(String, String, boo
             lever.line
         )
     })?;
-    let to = next_value::of_setting(lever, setting)?;
+    let to = stronger(mild, rest, |tried| next_value::of_setting(lever, setting, tried))?;
     guardrails::check(
         guardrails::Change { parameter: &lever.parameter, to: &to, place: &lever.place },
         server,
@@ -257,9 +302,11 @@ fn plan(input: &Input<'_>, best: &Candidate<'_>, passed_over: Vec<Considered>) -
     } else {
         String::new()
     };
+    let after =
+        pull.after.as_ref().map_or(String::new(), |after| format!(" {after} was too little to tell."));
     let impact = best.lever.impact.as_ref().map_or(String::new(), |impact| format!(" Expected: {impact}."));
     let reason = format!(
-        "{} is {}, its level is {} ({}). {} is the cheapest lever that could help: it takes a {}, tier {}.{evidence}{}{impact} \
+        "{} is {}, its level is {} ({}). {} is the cheapest lever that could help: it takes a {}, tier {}.{evidence}{}{after}{impact} \
          Rank {}.",
         finding.signal,
         finding.unit.show(value),

@@ -213,6 +213,7 @@ fn experience(lever: &str, verdict: Verdict, change: f64) -> Experience {
         trial: crate::model::TrialId(1),
         lever: lever.into(),
         symptom: "high_wal_rate".into(),
+        to: "1GB".into(),
         verdict,
         change: Some(change),
         undone: false,
@@ -247,6 +248,30 @@ fn after_three_levers_in_vain_none_is_pulled_in_the_dark() {
     // Two are not enough, and what was in vain against another symptom says nothing.
     world.memory.experience[0].symptom = "high_io_wait".into();
     assert_eq!(world.plan().lever.as_str(), "checkpoint_timeout");
+}
+
+#[test]
+fn what_was_too_mild_to_tell_is_followed_by_the_next_value() {
+    let resting = |to: &str, change| {
+        let mut world = World::new();
+        let until = (DateTime::UNIX_EPOCH, "no gain".to_owned());
+        world.memory.quarantined.insert("max_wal_size".into(), until);
+        let tried = Experience { to: to.into(), ..experience("max_wal_size", Verdict::Undecided, change) };
+        world.memory.experience.push(tried);
+        world
+    };
+    let mut world = resting("1GB", -0.1);
+    let plan = world.plan();
+    assert_eq!((plan.lever.as_str(), plan.to.as_str()), ("max_wal_size", "4GB"));
+    insta::assert_snapshot!(plan.reason, @"wal_rate is 4.29 MB/s, its level is ≤ 1.5× baseline (1.43 MB/s). max_wal_size is the cheapest lever that could help: it takes a reload, tier low. The server's numbers speak for it: checkpoints_requested_share is 0.98. It did not help here before. 1GB was too little to tell. Rank 0.37 = 33 % chance × ln 3.00 ÷ cost 1.");
+    world.server().facts.clear();
+    insta::assert_snapshot!(world.reason_for("max_wal_size"), @"in quarantine until 1970-01-01 00:00 UTC: no gain");
+    let in_quarantine = |world: World| world.reason_for("max_wal_size").starts_with("in quarantine");
+    assert!(in_quarantine(resting("1GB", 0.1)), "it looked like harm");
+    assert!(in_quarantine(resting("4GB", -0.1)), "nothing stronger is left");
+    let mut rested = resting("4GB", -0.1);
+    rested.memory.quarantined.clear();
+    assert_eq!(rested.plan().to, "1GB");
 }
 
 #[test]
@@ -437,7 +462,7 @@ proptest! {
         let lever = lever("work_mem", CostTier::Medium, "4MB", &borrowed, &[]);
         let mut work_mem = server().settings["work_mem"].clone();
         work_mem.value = present.to_string();
-        match next_value::of_setting(&lever, &work_mem) {
+        match next_value::of_setting(&lever, &work_mem, None) {
             Ok(next) => {
                 let number: u32 = next.trim_end_matches("kB").parse().unwrap();
                 prop_assert!(list.contains(&number));

@@ -167,7 +167,15 @@ mod tests {
 
     fn experience(verdict: Verdict, change: f64, undone: bool) -> Experience {
         let (lever, symptom) = ("max_wal_size".into(), "high_wal_rate".into());
-        Experience { trial: TrialId(1), lever, symptom, verdict, change: Some(change), undone }
+        Experience {
+            trial: TrialId(1),
+            lever,
+            symptom,
+            to: "1".into(),
+            verdict,
+            change: Some(change),
+            undone,
+        }
     }
 
     fn learned(rows: &[Experience]) -> Record {

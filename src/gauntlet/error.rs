@@ -37,6 +37,9 @@ pub enum GauntletError {
     /// The sandbox's configuration or state is not what is needed.
     #[error("{0}")]
     Config(String),
+    /// What is to be cured is not there: no strategy may be credited with its absence.
+    #[error("no level was broken when the strategy was to begin: {0}")]
+    NotBroken(String),
     /// optuna did not do its part.
     #[error("optuna: {0}")]
     Optuna(String),

@@ -83,6 +83,15 @@ impl Seen {
         }
     }
 
+    fn in_words(&self) -> String {
+        match self.value {
+            Some(value) => {
+                format!("{} {} (level {})", self.signal, self.unit.show(value), self.unit.show(self.limit))
+            }
+            None => format!("{} is not known", self.signal),
+        }
+    }
+
     /// How far outside it is: the logarithm of the ratio of value and level; 0 inside.
     pub fn gap(&self) -> f64 {
         match (self.outside, self.value) {
@@ -160,13 +169,12 @@ impl Look {
             Some(outside) => outside,
             None => !seen.optional,
         });
-        bad.map(|seen| match seen.value {
-            Some(value) => {
-                format!("{} {} (level {})", seen.signal, seen.unit.show(value), seen.unit.show(seen.limit))
-            }
-            None => format!("{} is not known", seen.signal),
-        })
-        .collect()
+        bad.map(Seen::in_words).collect()
+    }
+
+    /// The same for every signal.
+    pub fn in_words(&self) -> String {
+        self.seen.iter().map(Seen::in_words).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -211,6 +219,7 @@ mod tests {
         assert_eq!(broken.first_outside().unwrap().signal, "b");
         assert!((broken.distance() - 2.0_f64.ln()).abs() < 1e-12);
         assert_eq!(broken.complaints(), ["b 200 ms (level 100 ms)"]);
+        assert_eq!(broken.in_words(), "a 50 ms (level 100 ms); b 200 ms (level 100 ms)");
         let unknown = look(&[("a", None)]);
         assert!(!unknown.is_met());
         assert_eq!(unknown.distance(), FARTHEST);

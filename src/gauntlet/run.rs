@@ -226,6 +226,10 @@ async fn measure(
     let bench = Bench::up(&asked.program, root, scenario, load).await?;
     tell(Event::Doing("looking at the broken state"));
     let before = bench.fresh_look(DateTime::UNIX_EPOCH).await?;
+    let wanted = Wanted { ends: scenario.ends, expected: &scenario.expected };
+    if wanted.begins_broken() && before.first_outside().is_none() {
+        return Err(GauntletError::NotBroken(before.in_words()));
+    }
     let from = bench.state().await?;
     let began = now();
     tell(Event::Doing("the strategy acts"));
@@ -236,7 +240,6 @@ async fn measure(
     let after = bench.fresh_look(now()).await?;
     let samples = bench.samples(began, now()).await?;
     let to = bench.state().await?;
-    let wanted = Wanted { ends: scenario.ends, expected: &scenario.expected };
     let changed = differences(&from, &to);
     let wrong_kept = wrong_kept(wanted, &changed, &bench.config.levers);
     let (solved, why) = solved(wanted, job.key.strategy, &acted, &after, &wrong_kept);

@@ -15,6 +15,11 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// Whether a level must be broken before a strategy may show what it can.
+    pub(super) fn begins_broken(self) -> bool {
+        self.is_cured() || self.ends == Ending::OutOfReach
+    }
+
     /// Whether a level is to be reached by a lever; else nothing is to be changed.
     fn is_cured(self) -> bool {
         self.ends == Ending::Compliant && !self.expected.is_empty()
@@ -109,6 +114,17 @@ mod tests {
         assert!(solved(wanted, Kind::Random, &acted(End::CyclesUsedUp), &noisy, &[]).0);
         let changed = solved(wanted, Kind::Pgtune, &acted(End::Met), &noisy, &["jit".to_owned()]);
         assert_eq!(changed, (false, "changed for nothing: jit".to_owned()));
+    }
+
+    #[test]
+    fn what_is_to_be_cured_must_be_broken_first() {
+        let expected = ["max_wal_size".to_owned()];
+        assert!(wanted(Ending::Compliant, &expected).begins_broken());
+        assert!(wanted(Ending::OutOfReach, &[]).begins_broken());
+        assert!(
+            !wanted(Ending::Compliant, &[]).begins_broken()
+                && !wanted(Ending::Unchanged, &[]).begins_broken()
+        );
     }
 
     #[test]

@@ -126,26 +126,28 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read.
     pub fn experience(&self, target: &TargetName) -> Result<Vec<Experience>, LedgerError> {
-        let query = "SELECT id, lever, symptom, verdict, change, undone_at IS NOT NULL FROM trial
+        let query = "SELECT id, lever, symptom, verdict, change, undone_at IS NOT NULL,
+                            coalesce(json_extract(body, '$.plan.to'), '') FROM trial
                      WHERE target = ?1 AND verdict IS NOT NULL AND state <> 'open' ORDER BY id";
         let rows = self.read("looking for experience", |connection| {
             connection
                 .prepare_cached(query)?
                 .query_map([target.as_str()], |row| {
                     let (lever, symptom): (String, String) = (row.get(1)?, row.get(2)?);
-                    let verdict: String = row.get(3)?;
-                    Ok((TrialId(row.get(0)?), lever, symptom, verdict, row.get(4)?, row.get(5)?))
+                    let (verdict, to): (String, String) = (row.get(3)?, row.get(6)?);
+                    Ok((TrialId(row.get(0)?), lever, symptom, to, verdict, row.get(4)?, row.get(5)?))
                 })?
                 .collect::<rusqlite::Result<Vec<_>>>()
         })?;
         rows.into_iter()
-            .map(|(trial, lever, symptom, word, change, undone)| {
+            .map(|(trial, lever, symptom, to, word, change, undone)| {
                 let verdict = verdict_of(&word)
                     .ok_or_else(|| self.damaged(format!("trial {trial} has the verdict {word:?}")))?;
                 Ok(Experience {
                     trial,
                     lever: LeverName::new(lever),
                     symptom: Symptom::new(symptom),
+                    to,
                     verdict,
                     change,
                     undone,

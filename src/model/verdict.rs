@@ -148,6 +148,8 @@ pub struct Experience {
     pub lever: LeverName,
     /// The symptom that it was to treat.
     pub symptom: Symptom,
+    /// The value that was tried, as its list has it.
+    pub to: String,
     /// What came of it.
     pub verdict: Verdict,
     /// The goal's change at the last look, after/before − 1; `None`: it was never looked at.

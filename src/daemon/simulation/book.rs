@@ -131,6 +131,7 @@ impl Book {
                     trial: trial.id,
                     lever: trial.plan.lever.clone(),
                     symptom: trial.plan.symptom.clone(),
+                    to: trial.plan.to.clone(),
                     verdict: trial.verdict?,
                     change: goal.map(|goal| goal.change),
                     undone: trial.undone_at.is_some(),
