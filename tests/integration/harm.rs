@@ -363,7 +363,7 @@ fn half_of_the_throughput_is_out_again() {
     let harm = Harm {
         settings: "",
         prepare: "",
-        lever: ("commit_delay", "0", "8000"),
+        lever: ("commit_delay", "0", "10000"),
         load,
         guards_latency: false,
         small_host: false,
