@@ -104,7 +104,7 @@ fn is_not_masked(setting: &Setting, place: &Place, server: &ServerState) -> Resu
         return Err(format!("{name} is set by {mask}: what the file says has no effect"));
     }
     match server.role_or_database_settings.get(name) {
-        Some(who) => Err(format!("{name} is set by {who}, which wins over the file")),
+        Some(who) => Err(format!("{who}, which wins over the file")),
         None => Ok(()),
     }
 }

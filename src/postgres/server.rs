@@ -37,7 +37,7 @@ const FILE_ERRORS: &str = "\
 SELECT sourcefile, sourceline, name, setting, error FROM pg_catalog.pg_file_settings
 WHERE error IS NOT NULL ORDER BY seqno";
 const OVERRIDES: &str = "\
-SELECT d.datname, r.rolname, s.setconfig
+SELECT pg_catalog.quote_ident(d.datname), pg_catalog.quote_ident(r.rolname), s.setconfig
 FROM pg_catalog.pg_db_role_setting s
 LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
@@ -177,7 +177,7 @@ fn file_errors_of(
     Ok(errors)
 }
 
-/// Parameter → who sets it to what. Only parameters of `pg_settings`: people keep application secrets in others.
+/// Parameter → who sets it to what, and how a person takes that back. Only parameters of `pg_settings`: people keep application secrets in others.
 fn overrides_of(
     rows: &[Row],
     settings: &BTreeMap<String, Setting>,
@@ -186,11 +186,13 @@ fn overrides_of(
     for row in rows {
         let database: Option<&str> = row.try_get(0)?;
         let role: Option<&str> = row.try_get(1)?;
-        let who = match (role, database) {
-            (Some(role), Some(database)) => format!("role {role} in database {database}"),
-            (Some(role), None) => format!("role {role}"),
-            (None, Some(database)) => format!("database {database}"),
-            (None, None) => "every role".to_owned(),
+        let (who, altered) = match (role, database) {
+            (Some(role), Some(database)) => {
+                (format!("role {role} in database {database}"), format!("ROLE {role} IN DATABASE {database}"))
+            }
+            (Some(role), None) => (format!("role {role}"), format!("ROLE {role}")),
+            (None, Some(database)) => (format!("database {database}"), format!("DATABASE {database}")),
+            (None, None) => ("every role".to_owned(), "ROLE ALL".to_owned()),
         };
         for entry in row.try_get::<_, Option<Vec<&str>>>(2)?.unwrap_or_default() {
             let Some((name, value)) = entry.split_once('=') else { continue };
@@ -199,7 +201,7 @@ fn overrides_of(
             if !settings.contains_key(&name) {
                 continue;
             }
-            let words = format!("{who} sets it to {value}");
+            let words = format!("{who} sets it to {value} (`ALTER {altered} RESET {name}` takes that back)");
             overrides
                 .entry(name)
                 .and_modify(|all| {

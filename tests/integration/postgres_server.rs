@@ -141,9 +141,9 @@ async fn settings_of_roles_and_databases_are_told_without_the_applications_own()
     let state = asked(&server, "postgres").await.state;
     insta::assert_debug_snapshot!(state.role_or_database_settings, @r#"
     {
-        "jit": "role app in database postgres sets it to off",
-        "random_page_cost": "every role sets it to 1.1",
-        "work_mem": "database postgres sets it to 1MB; role app sets it to 64MB",
+        "jit": "role app in database postgres sets it to off (`ALTER ROLE app IN DATABASE postgres RESET jit` takes that back)",
+        "random_page_cost": "every role sets it to 1.1 (`ALTER ROLE ALL RESET random_page_cost` takes that back)",
+        "work_mem": "database postgres sets it to 1MB (`ALTER DATABASE postgres RESET work_mem` takes that back); role app sets it to 64MB (`ALTER ROLE app RESET work_mem` takes that back)",
     }
     "#);
 }
