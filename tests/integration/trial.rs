@@ -75,6 +75,24 @@ fn a_level_that_is_broken_only_now_and_then_pulls_no_lever() {
     assert!(rig.conf() == before);
 }
 
+#[test]
+fn a_level_that_is_met_only_now_and_then_is_not_called_met() {
+    let rig = Rig::start(&reload_lever(), Effect::MetNowAndThen, 24);
+    let config = rig.project.read("config/leverd.yaml");
+    rig.project.write("config/leverd.yaml", &format!("{config}policy: {{ low: shadow }}\n"));
+    wait_for("a whole load cycle", MINUTE, || {
+        let page = rig.prometheus.page("/api/v1/query?query=count_over_time(rig_goal%5B28s%5D)%20%3E%20130");
+        page.contains("\"value\"")
+    });
+    // A look may fall into a broken time; of these many one does not.
+    let watched = (0..9).any(|_| {
+        let output = rig.tune("");
+        assert!(!output.status.success(), "{}", both(&output));
+        both(&output).contains("whether wal_rate stays inside of its level")
+    });
+    assert!(watched, "every look fell into a broken time");
+}
+
 async fn on_version(major: u32) {
     let postgres = PrivatePostgres::start_from(&version_bin(major), "max_wal_size = 512MB   # by a person");
     let rig = Rig::on(postgres, &reload_lever(), Effect::Helps, CYCLE);

@@ -29,6 +29,8 @@ pub(crate) enum Effect {
     Harms,
     /// The level is broken for 8 s of every 24 s, whatever the value.
     NowAndThen,
+    /// It is met for 8 s of every 24 s, whatever the value.
+    MetNowAndThen,
 }
 
 /// The parts, running.
@@ -103,6 +105,7 @@ impl Rig {
             let wobble = 1.0 + 0.03 * (since.as_secs_f64() * 2.7).sin();
             let goal = match effect {
                 Effect::NowAndThen if since.as_secs() % 24 >= 8 => 30.0,
+                Effect::MetNowAndThen if since.as_secs() % 24 < 8 => 30.0,
                 Effect::Helps | Effect::Harms if changed => 30.0,
                 _ => 100.0,
             };
