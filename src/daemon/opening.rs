@@ -7,7 +7,7 @@ use super::session::{Session, SessionError, delta};
 use crate::model::{Conclusion, Finding, Place, Plan, Report, SignalName, Trial};
 use crate::observe::{self, Grid, Reduce};
 use crate::postgres::server;
-use crate::trial;
+use crate::trial::{self, CHECKPOINTS};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -76,8 +76,8 @@ impl Session {
         Ok(trial)
     }
 
-    /// Waits until there are samples of one load cycle without the change. Since when there are; `None` when asked to
-    /// stop meanwhile.
+    /// Waits until there are samples of one load cycle without the change; for a lever that is about checkpoints, of as
+    /// many whole times between them as are compared. Since when there are; `None` when asked to stop meanwhile.
     async fn wait_for_before(
         &mut self,
         plan: &Plan,
@@ -89,7 +89,10 @@ impl Session {
         // A change that is recorded for later than now was recorded by a clock that was ahead.
         let clean = self.clean_since(plan).await?.max(asked - cycle * BEFORE_CYCLES).min(asked);
         let clean = self.sampled_since(clean, asked).await;
-        let ready = clean + cycle;
+        let waves = self.between_checkpoints(plan).await.map(|(before, _)| delta(before * CHECKPOINTS));
+        let spare = delta(self.config.cycle.scrape_interval) * 3;
+        let enough = waves.map_or(cycle, |waves| cycle.max(waves + spare).min(cycle * BEFORE_CYCLES));
+        let ready = clean + enough;
         let what = "samples of one load cycle without the change";
         self.tell_and_wait(what, clean, ready, stop).await;
         Ok((!stop.is_cancelled()).then_some(clean))

@@ -107,7 +107,7 @@ impl Session {
 
     /// The time between two checkpoints if only time brings them, without a plan's change and with it. Where WAL brings
     /// them earlier, several come within that time. `None` where the lever is not about checkpoints.
-    async fn between_checkpoints(&mut self, plan: &Plan) -> Option<(Duration, Duration)> {
+    pub(super) async fn between_checkpoints(&mut self, plan: &Plan) -> Option<(Duration, Duration)> {
         const TIMEOUT: &str = "checkpoint_timeout";
         if !plan.spans_checkpoints {
             return None;
