@@ -160,7 +160,9 @@ async fn a_persons_edit_in_mid_trial_freezes_the_lever_and_stays() {
     let edited = String::from_utf8(rig.conf()).unwrap().replace("640MB", "700MB");
     #[expect(clippy::disallowed_methods, reason = "a person's editor")]
     fs::write(rig.postgres.conf(), &edited).unwrap();
-    wait_for_exit(&mut child, MINUTE).expect("leverd goes on after the edit");
+    let status = wait_for_exit(&mut child, MINUTE).expect("leverd goes on after the edit");
+    // The level is broken again with the person's value, and a scrape from before the edit does not hide that.
+    assert_eq!(status.code(), Some(1));
     assert!(rig.conf() == edited.as_bytes(), "the person's value was touched");
     assert_eq!(rig.first_trial().unwrap()["phase"], "frozen");
     let status = both(&rig.project.leverd(&["status"], MINUTE));
