@@ -39,8 +39,10 @@ gauntlet: build ## Compare leverd with other strategies (ONLY=wal-storm STRATEGI
 build: setup-run ## Build target/debug/leverd
 	@cargo build $(CARGO_FLAGS)
 
+# What measures runs alone.
 test: setup-test ## Run all tests
-	@cargo test $(CARGO_FLAGS)
+	@cargo test $(CARGO_FLAGS) -- --skip measured::
+	@cargo test $(CARGO_FLAGS) --test integration -- measured:: --test-threads=1
 
 lint: setup-test ## Check format, lints and documentation
 	cargo fmt --check

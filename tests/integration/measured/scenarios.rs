@@ -59,17 +59,25 @@ impl Drop for Sandbox {
     }
 }
 
+/// A try that a disturbed machine spoiled says nothing; so many of them do.
+const TRIES: usize = 3;
+
 /// Brings a scenario up, tunes it, and checks that it ends compliant with `lever` kept; then puts all back.
 ///
-/// On a disturbed machine "undecided" is the right verdict, so a scenario has a second try. What may never be (another
-/// lever tried first, a file that is not put back) fails at once.
+/// Where the machine is disturbed, "undecided" is the right verdict, and a level whose baseline was disturbed may not
+/// be broken at all: such a try is made again. What may never be (another lever tried first, a file that is not put
+/// back) fails at once.
 fn ends_compliant_with(scenario: &str, lever: &str) {
     let _turn = turn();
-    let first = tune_and_put_back(scenario, lever);
-    if let Err(why) = first {
-        eprintln!("{scenario}, first try: {why}");
-        tune_and_put_back(scenario, lever).unwrap();
+    let mut why = Vec::new();
+    while why.len() < TRIES {
+        match tune_and_put_back(scenario, lever) {
+            Ok(()) => return,
+            Err(reason) => why.push(reason),
+        }
+        eprintln!("{scenario}, try {}: {}", why.len(), why[why.len() - 1]);
     }
+    panic!("{scenario} is not cured by {lever} in {TRIES} tries:\n{}", why.join("\n\n"));
 }
 
 /// `Err`: it did not end compliant, with what leverd said.
@@ -79,7 +87,11 @@ fn tune_and_put_back(scenario: &str, lever: &str) -> Result<(), String> {
     let output = sandbox.project.leverd(&["tune", "--cycles", "3", "--no-tty"], PATIENCE);
     let history = sandbox.json(&["history", "--json"]);
     let first = history.as_array().unwrap().last().map(|trial| trial["lever"].clone());
-    assert_eq!(first, Some(lever.into()), "{scenario}: {history}\n{}", both(&output));
+    assert!(
+        first.is_none() || first == Some(lever.into()),
+        "{scenario}: the first lever is {first:?}:\n{}",
+        both(&output)
+    );
     let kept = sandbox.kept();
     let compliant = output.status.success() && kept.iter().any(|name| name == lever);
     if compliant {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The healthy scenario, small, with times as short as a baseline allows; and the same with a level that nothing reaches.
 fn project() -> Project {
     let project = Project::new();
-    let quick = include_str!("../../config/scenarios/healthy.yaml")
+    let quick = include_str!("../../../config/scenarios/healthy.yaml")
         .replace("name: healthy", "name: quick")
         .replace("rows: 100000", "rows: 10000")
         .replace("working_set_rows: 100000", "working_set_rows: 10000")
