@@ -39,9 +39,9 @@ gauntlet: build ## Compare leverd with other strategies (ONLY=wal-storm STRATEGI
 build: setup-run ## Build target/debug/leverd
 	@cargo build $(CARGO_FLAGS)
 
-# What measures runs alone.
+# Most tests wait for something, so more of them run than there are cores. What measures runs alone.
 test: setup-test ## Run all tests
-	@cargo test $(CARGO_FLAGS) -- --skip measured::
+	@cargo test $(CARGO_FLAGS) -- --skip measured:: --test-threads=$$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2))
 	@cargo test $(CARGO_FLAGS) --test integration -- measured:: --test-threads=1
 
 lint: setup-test ## Check format, lints and documentation
