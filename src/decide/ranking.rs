@@ -99,7 +99,8 @@ fn tried_in_vain(input: &Input<'_>, broken: &[&Finding]) -> usize {
         let record = |finding: &&Finding| Record::of(&input.memory.experience, lever, &finding.symptom);
         broken.iter().map(record).any(|record| record.failed > 0)
     };
-    input.memory.quarantined.keys().filter(|lever| failed(lever)).count()
+    let in_vain = |lever: &&LeverName| failed(lever) && !hidden(input, lever);
+    input.memory.quarantined.keys().filter(in_vain).count()
 }
 
 /// The levers of every broken symptom, each once, in the user's order, with the symptoms that it treats.
@@ -141,8 +142,10 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
     let rest = input.memory.quarantined.get(&lever.name);
     let rest =
         rest.map(|(until, why)| format!("in quarantine until {}: {why}", until.format("%Y-%m-%d %H:%M UTC")));
-    let mild = too_mild(input, lever);
+    let hidden = hidden(input, &lever.name);
+    let mild = if hidden { None } else { too_mild(input, lever) };
     if mild.is_none()
+        && !hidden
         && let Some(rest) = rest
     {
         return Err(rest);
@@ -179,6 +182,15 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
     }
     let after = mild.filter(|mild| from.as_deref() != Some(*mild)).map(str::to_owned);
     Ok(Pull { from, to, activation, supported, evidence, after })
+}
+
+/// Whether the lever's last trial could not prove a gain while another cause was there, which was cured since: that
+/// cause may have hidden the gain.
+fn hidden(input: &Input<'_>, lever: &LeverName) -> bool {
+    let experience = &input.memory.experience;
+    let Some(last) = experience.iter().rposition(|one| one.lever == *lever) else { return false };
+    let undecided = experience[last].verdict == Verdict::Undecided && !experience[last].undone;
+    undecided && experience[last + 1..].iter().any(|one| one.verdict == Verdict::Kept && !one.undone)
 }
 
 /// The value of the lever's last trial, where that could not prove a gain and did not look like harm: what is stronger

@@ -275,6 +275,28 @@ fn what_was_too_mild_to_tell_is_followed_by_the_next_value() {
 }
 
 #[test]
+fn what_another_cause_may_have_hidden_is_tried_again_once_that_is_cured() {
+    let mut world = World::new();
+    let until = (DateTime::UNIX_EPOCH, "no gain".to_owned());
+    world.memory.quarantined.insert("max_wal_size".into(), until);
+    let tried = |lever, verdict| Experience { to: "4GB".into(), ..experience(lever, verdict, 0.1) };
+    world.memory.experience.push(tried("max_wal_size", Verdict::Undecided));
+    let rests = |world: &mut World| world.reason_for("max_wal_size").starts_with("in quarantine");
+    assert!(rests(&mut world));
+    world.memory.experience.push(tried("wal_compression", Verdict::Undecided));
+    assert!(rests(&mut world), "nothing was cured");
+    world.memory.experience.push(tried("wal_compression", Verdict::Kept));
+    assert_eq!(world.plan().to, "1GB");
+    world.memory.experience.push(tried("max_wal_size", Verdict::Undecided));
+    assert!(rests(&mut world), "nothing was cured since");
+    world.memory.experience.pop();
+    world.server().facts.clear();
+    assert!(rests(&mut world), "nothing speaks for it");
+    world.memory.experience[0].verdict = Verdict::Reverted;
+    assert!(rests(&mut world), "it did harm");
+}
+
+#[test]
 fn a_lever_for_two_broken_levels_comes_before_one_for_one() {
     let mut world = World::new();
     world.snapshot.readings.insert(
