@@ -14,6 +14,7 @@ mod alarm_rates;
 mod binomial;
 mod contrast;
 mod dependence;
+mod levels;
 mod load;
 mod location;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod waves;
 use crate::model::{Comparison, Evidence, Judgement, Ruling, Series};
 pub use alarm::Alarm;
 use contrast::{Contrast, Gap};
+pub use levels::{Levels, holds};
 use load::{Claim, LoadChange};
 
 /// The error probability of a whole trial, both sides together: 2 % for a false keep and 2 % for a false alarm.

@@ -132,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn below_a_floor_that_is_its_level_all_is_well() {
+        let before: Vec<Option<f64>> = [3.0, 4.0, 9.0].into_iter().map(Some).collect();
+        let level = Alarm::new(&before, Direction::LowerIsBetter, 50.0, 1.0).unwrap();
+        assert_eq!(level.bound(), 62.5);
+    }
+
+    #[test]
     fn nothing_before_and_nothing_measured_is_no_alarm() {
         assert_eq!(Alarm::new(&[None, None], Direction::LowerIsBetter, 0.0, 2.0), None);
         assert_eq!(alarm(&[0.0, 0.0], Direction::LowerIsBetter), None);
