@@ -203,6 +203,7 @@ mod tests {
             verify_query: None,
             reason: String::new(),
             passed_over: vec![],
+            gives_back: None,
         };
         let intent = Intent {
             system_identifier: 1,

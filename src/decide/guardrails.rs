@@ -54,6 +54,16 @@ pub fn check(change: Change<'_>, server: &ServerState) -> Result<(), String> {
     fits_disk(name, &value, setting, server)
 }
 
+/// The same for a value that stood there before leverd changed it: how far it may go was its owner's to say.
+pub fn check_old(change: Change<'_>, server: &ServerState) -> Result<(), String> {
+    let name = change.parameter;
+    let setting = server.settings.get(name).ok_or_else(|| unknown(name, server))?;
+    let value = PgValue::parse(change.to, setting).map_err(|error| error.to_string())?;
+    is_not_masked(setting, change.place, server)?;
+    nothing_else_would_change(setting, server)?;
+    fits_memory(name, &value, server)
+}
+
 fn unknown(name: &str, server: &ServerState) -> String {
     let version = server.version_num / 10_000;
     format!("PostgreSQL {version} has no parameter {name}")

@@ -348,5 +348,6 @@ fn plan(input: &Input<'_>, best: &Candidate<'_>, passed_over: Vec<Considered>) -
         verify_query: best.lever.verify_query.clone(),
         reason,
         passed_over,
+        gives_back: None,
     }
 }

@@ -99,6 +99,10 @@ fn headline(out: &mut String, trial: &Trial, due: &Due) {
 /// The result in a few words.
 fn result(trial: &Trial, kind: EntryKind) -> &'static str {
     match (kind, trial.verdict) {
+        (EntryKind::Kept, _) if trial.plan.gives_back.is_some() => "🍃 no longer needed, given back",
+        (EntryKind::Reverted, Some(_)) if trial.plan.gives_back.is_some() => {
+            "📌 still needed, in place again"
+        }
         (EntryKind::Kept, _) => "✅ improved",
         (EntryKind::Reverted, Some(Verdict::Reverted)) if is_ruled_harmful(trial) => {
             "❌ made it worse, put back"
@@ -129,13 +133,18 @@ fn circumstances(trial: &Trial) -> String {
         Place::ServerConf => "the server's own file".to_owned(),
         Place::Unavailable(why) => why.clone(),
     };
+    let against = match plan.gives_back {
+        Some(kept) => format!("giving trial {kept} back, which was against"),
+        None => "against".to_owned(),
+    };
     let end = trial.closed_at.map(|end| format!(" to {}", second(end))).unwrap_or_default();
     line(&format!(
-        "Trial {} on {}, {}{end} (UTC), against {}: {} stood at {}, allowed is {}. {} {} → {} in {place}, \
+        "Trial {} on {}, {}{end} (UTC), {} {}: {} stood at {}, allowed is {}. {} {} → {} in {place}, \
          by {} ({} cost).",
         trial.id,
         plan.target,
         second(trial.opened_at),
+        against,
         plan.symptom,
         plan.signal,
         plan.unit.show(plan.goal_from),
@@ -183,13 +192,15 @@ fn evidence(out: &mut String, trial: &Trial) {
 }
 
 fn reasons(out: &mut String, trial: &Trial) {
-    let _ = writeln!(out, "**Why this lever:** {}\n", line(&trial.plan.reason));
+    let which = if trial.plan.gives_back.is_some() { "Why it is given back" } else { "Why this lever" };
+    let _ = writeln!(out, "**{which}:** {}\n", line(&trial.plan.reason));
     let verdict = trial.judgements.last().map(|look| look.reason.as_str());
     if let Some(why) = trial.ending.as_deref().or(verdict) {
         let _ = writeln!(out, "**Why this result:** {}\n", line(why));
     }
     if let Some(exposure) = trial.exposure() {
-        let _ = writeln!(out, "**Exposed:** the new value was in effect for {}.\n", lasted(exposure));
+        let what = if trial.plan.gives_back.is_some() { "old" } else { "new" };
+        let _ = writeln!(out, "**Exposed:** the {what} value was in effect for {}.\n", lasted(exposure));
     }
     if !trial.plan.passed_over.is_empty() {
         let _ = writeln!(out, "**Passed over:**\n");
@@ -201,6 +212,15 @@ fn reasons(out: &mut String, trial: &Trial) {
 }
 
 fn undo_block(trial: &Trial, undo: &[String]) -> String {
+    let plan = &trial.plan;
+    if let (Some(_), Some(value)) = (plan.gives_back, &plan.from) {
+        return format!(
+            "**Undo:** set {} to {} again, by {}. Where its level breaks, leverd does so by itself.\n\n",
+            plan.parameter,
+            line(value),
+            plan.activation
+        );
+    }
     let mut commands = format!("leverd rollback {}\n", trial.id);
     if !undo.is_empty() {
         commands.push_str("# or without leverd:\n");
@@ -324,6 +344,45 @@ mod tests {
         let due = Due { trial: trial.id, kind, at: at(960), what: what.to_owned() };
         let undo: Vec<String> = undo.iter().map(|command| (*command).to_owned()).collect();
         render(&trial, &due, "5f3a9c1e", &undo)
+    }
+
+    #[test]
+    fn a_change_that_is_given_back() {
+        let mut trial = kept("capsim");
+        trial.plan.gives_back = Some(TrialId(7));
+        trial.plan.from = Some("10min".into());
+        trial.plan.to = "5min".into();
+        trial.plan.reason = "Trial 7 is no longer needed, it seems.".into();
+        trial.plan.passed_over.clear();
+        trial.ending = Some("every level holds without it".into());
+        insta::assert_snapshot!(rendered(trial.clone(), EntryKind::Kept, "judged", &[]), @r"
+        ## 2024-01-15 10:30
+
+        * Lever: checkpoint_timeout=5min
+        * Goal metric: wal_rate from 1234567 → 987654
+        * Result: 🍃 no longer needed, given back
+
+        Trial 12 on capsim, 2024-01-15 10:14:00 to 2024-01-15 10:30:00 (UTC), giving trial 7 back, which was against high_wal_rate: wal_rate stood at 1.24 MB/s, allowed is 976.56 kB/s. checkpoint_timeout 10min → 5min in /srv/pg/postgresql.conf, by reload (low cost).
+
+        **The arithmetic**
+
+        | signal | before | after | change | 95 % interval | scrapes |
+        |---|--:|--:|--:|--:|--:|
+        | wal_rate (goal), per unit of load | 1.18 MB/s | 964.51 kB/s | −20.0 % | −24.1 … −15.6 % | 60 → 58 |
+        | io_wait | 15.5 % | 15.2 % | −1.6 % | −6.0 … +3.1 % | 60 → 58 |
+
+        **Why it is given back:** Trial 7 is no longer needed, it seems.
+
+        **Why this result:** every level holds without it
+
+        **Undo:** set checkpoint_timeout to 10min again, by reload. Where its level breaks, leverd does so by itself.
+
+        <!-- leverd trial 12 kept 5f3a9c1e -->
+        ");
+        trial.phase = Phase::Reverted;
+        trial.verdict = Some(Verdict::Reverted);
+        let needed = rendered(trial, EntryKind::Reverted, "judged", &[]);
+        assert!(needed.contains("* Result: 📌 still needed, in place again"), "{needed}");
     }
 
     #[test]

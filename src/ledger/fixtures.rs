@@ -44,6 +44,7 @@ pub(crate) fn planned(target: &str) -> Trial {
                     reason: "comes after checkpoint_timeout in the mapping".to_owned(),
                 },
             ],
+            gives_back: None,
         },
         phase: Phase::Planned,
         intent: None,

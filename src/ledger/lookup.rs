@@ -71,13 +71,26 @@ impl Ledger {
         }
     }
 
-    /// The changes that are in force: kept and not undone, oldest first.
+    /// The changes that are in force: kept and not undone, oldest first. A change that was given back is none.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub fn kept(&self, target: &TargetName) -> Result<Vec<Trial>, LedgerError> {
         self.trials(
-            "WHERE target = ?1 AND state = 'kept' AND undone_at IS NULL ORDER BY id",
+            "WHERE target = ?1 AND state = 'kept' AND undone_at IS NULL
+             AND json_extract(body, '$.plan.gives_back') IS NULL ORDER BY id",
+            params![target.as_str()],
+        )
+    }
+
+    /// The trials that gave a kept change back, or tried to, and have ended; oldest first.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn give_backs(&self, target: &TargetName) -> Result<Vec<Trial>, LedgerError> {
+        self.trials(
+            "WHERE target = ?1 AND state <> 'open' AND json_extract(body, '$.plan.gives_back') IS NOT NULL
+             ORDER BY id",
             params![target.as_str()],
         )
     }
@@ -121,14 +134,19 @@ impl Ledger {
         at.map(|text| self.time(&text)).transpose()
     }
 
-    /// What every lever did so far, oldest first. Trials without a verdict teach nothing and are not in it.
+    /// What every lever did so far, oldest first. Trials without a verdict teach nothing and are not in it, nor are
+    /// those that gave something back: that a lever is no longer needed does not say that it did not help.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub fn experience(&self, target: &TargetName) -> Result<Vec<Experience>, LedgerError> {
-        let query = "SELECT id, lever, symptom, verdict, change, undone_at IS NOT NULL,
+        let query = "SELECT id, lever, symptom, verdict, change,
+                            undone_at IS NOT NULL AND NOT EXISTS (
+                                SELECT 1 FROM trial later WHERE later.target = trial.target AND later.state = 'kept'
+                                AND json_extract(later.body, '$.plan.gives_back') = trial.id),
                             coalesce(json_extract(body, '$.plan.to'), '') FROM trial
-                     WHERE target = ?1 AND verdict IS NOT NULL AND state <> 'open' ORDER BY id";
+                     WHERE target = ?1 AND verdict IS NOT NULL AND state <> 'open'
+                     AND json_extract(body, '$.plan.gives_back') IS NULL ORDER BY id";
         let rows = self.read("looking for experience", |connection| {
             connection
                 .prepare_cached(query)?

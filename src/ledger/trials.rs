@@ -154,6 +154,35 @@ impl Ledger {
                 entry: if old == new { None } else { EntryKind::of(new) },
                 ..NewEvent::new(&trial.plan.target, Some(&trial.plan.lever), what, at)
             },
+        )?;
+        match trial.plan.gives_back {
+            Some(kept) if moved && new == State::Kept => self.given_back(connection, doing, kept, trial, at),
+            _ => Ok(()),
+        }
+    }
+
+    /// The kept change is out again, by a later trial: that trial's entry tells people.
+    fn given_back(
+        &self,
+        connection: &Connection,
+        doing: &'static str,
+        kept: TrialId,
+        by: &Trial,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        let mut kept = self.load(connection, doing, kept)?;
+        kept.undone_at = Some(at);
+        self.store(connection, doing, &kept)?;
+        let (phase, what) = (phase_text(&kept.phase), format!("given back by trial {}", by.id));
+        self.append(
+            connection,
+            doing,
+            &NewEvent {
+                trial: Some(kept.id),
+                phase_from: Some(phase.clone()),
+                phase_to: Some(phase),
+                ..NewEvent::new(&kept.plan.target, Some(&kept.plan.lever), &what, at)
+            },
         )
     }
 
@@ -167,6 +196,10 @@ impl Ledger {
         self.write(doing, |connection| {
             let mut trial = self.load(connection, doing, id)?;
             match State::of(&trial.phase) {
+                // What it changed was the absence of another change.
+                State::Kept if trial.plan.gives_back.is_some() => {
+                    return Err(LedgerError::NothingToUndo { id, phase: trial.phase });
+                }
                 State::Kept | State::Frozen | State::NeedsHuman => {}
                 State::Open | State::Reverted | State::Aborted => {
                     return Err(LedgerError::NothingToUndo { id, phase: trial.phase });

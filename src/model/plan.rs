@@ -1,8 +1,9 @@
 //! What a decision says: a plan that leaves nothing to decide when it is carried out, and the report that
 //! explains it, also where the answer is "do nothing".
 
-use super::{CostTier, LeverName, Place, SignalName, Symptom, TargetName, Unit};
+use super::{CostTier, LeverName, Place, SignalName, Symptom, TargetName, TrialId, Unit};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What makes a written value take effect.
@@ -64,6 +65,21 @@ pub struct Plan {
     pub reason: String,
     /// The levers that were passed over for it, each with its reason.
     pub passed_over: Vec<Considered>,
+    /// The kept trial whose change is put back on trial: `from` is its new value, `to` its old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_back: Option<TrialId>,
+}
+
+impl Plan {
+    /// The plan as its place knows it. Giving back writes nothing of its own: it is the kept change, the other way round.
+    pub fn as_written(&self) -> Cow<'_, Self> {
+        match (&self.gives_back, &self.from) {
+            (Some(_), Some(from)) => {
+                Cow::Owned(Self { from: Some(self.to.clone()), to: from.clone(), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
 }
 
 /// How one signal stands against its bound.

@@ -168,11 +168,37 @@ pub struct Trial {
     pub verdict: Option<Verdict>,
     /// When it ended.
     pub closed_at: Option<DateTime<Utc>>,
-    /// When a person or `leverd rollback` undid a kept change.
+    /// When a kept change was undone: by a person, or given back by a later trial.
     pub undone_at: Option<DateTime<Utc>>,
 }
 
+impl Found {
+    /// The same for a trial that gives the change back.
+    fn turned(self) -> Self {
+        match self {
+            Self::Before => Self::After,
+            Self::After => Self::Before,
+            neither @ Self::Neither(_) => neither,
+        }
+    }
+}
+
 impl Trial {
+    /// The arm of the intent that stands under this arm of the trial: where a kept change is given back, its absence
+    /// is what is tried.
+    pub fn arm_written(&self, arm: Arm) -> Arm {
+        match (self.plan.gives_back, arm) {
+            (None, arm) => arm,
+            (Some(_), Arm::A) => Arm::B,
+            (Some(_), Arm::B) => Arm::A,
+        }
+    }
+
+    /// How the place stands to this trial, from how it stands to its intent.
+    pub fn found(&self, found: Found) -> Found {
+        if self.plan.gives_back.is_some() { found.turned() } else { found }
+    }
+
     /// How long the change was in effect before it was out again: from its verification to that of the old value,
     /// less the time for which an A-B-A measured without it. `None` for a change that is not known to be out again.
     pub fn exposure(&self) -> Option<TimeDelta> {

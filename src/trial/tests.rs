@@ -25,6 +25,7 @@ fn plan(activation: Activation) -> Plan {
         verify_query: None,
         reason: String::new(),
         passed_over: vec![],
+        gives_back: None,
     }
 }
 

@@ -115,6 +115,7 @@ fn plan(place: Place, parameter: &str, from: &str, to: &str, activation: Activat
         verify_query: None,
         reason: String::new(),
         passed_over: vec![],
+        gives_back: None,
     }
 }
 

@@ -73,6 +73,7 @@ fn planned() -> Trial {
             verify_query: None,
             reason: "wal_rate is above its bound".to_owned(),
             passed_over: vec![],
+            gives_back: None,
         },
         phase: Phase::Planned,
         intent: None,
