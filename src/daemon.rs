@@ -7,6 +7,7 @@
 pub mod clock;
 mod drive;
 mod evidence;
+mod giving_back;
 mod harm;
 mod lock;
 mod opening;

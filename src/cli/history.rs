@@ -8,7 +8,7 @@ use crate::ledger::{
     self, Event, Ledger, LedgerError, State, interval, interval_name, look_text, one_line, outcome, percent,
     second, verdict_word,
 };
-use crate::model::{Comparison, Judgement, OldValue, Place, Trial, TrialId, Verdict};
+use crate::model::{Comparison, Judgement, OldValue, Phase, Place, Trial, TrialId, Verdict};
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use comfy_table::presets::NOTHING;
@@ -182,7 +182,11 @@ fn last_goal(trial: &Trial) -> Option<(&Comparison, &Judgement)> {
 
 /// The phase as people see it, or that it was undone since.
 fn state(trial: &Trial) -> String {
-    if is_undone(trial) { "undone".to_owned() } else { trial.phase.to_string() }
+    match (&trial.phase, trial.plan.gives_back) {
+        _ if is_undone(trial) => "undone".to_owned(),
+        (Phase::Kept, Some(_)) => "given back".to_owned(),
+        (phase, _) => phase.to_string(),
+    }
 }
 
 /// The same as a word for programs; never changes.
@@ -207,7 +211,8 @@ fn colour(trial: &Trial) -> Option<Color> {
 /// The commands that undo a trial, where something of it is in force. `plain` are those that do it without leverd.
 pub(crate) fn undo_of(trial: &Trial, plain: &[String]) -> Vec<String> {
     let in_force = matches!(State::of(&trial.phase), State::Kept | State::Frozen | State::NeedsHuman);
-    if !in_force || trial.undone_at.is_some() {
+    let gave_back = trial.plan.gives_back.is_some() && trial.phase == Phase::Kept;
+    if !in_force || gave_back || trial.undone_at.is_some() {
         return Vec::new();
     }
     std::iter::once(format!("leverd rollback {}", trial.id)).chain(plain.iter().cloned()).collect()

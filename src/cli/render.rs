@@ -98,6 +98,12 @@ pub(super) fn ending(trial: &Trial) -> String {
     );
     let why = trial.ending.as_deref().unwrap_or("no reason was recorded");
     let word = match (trial.verdict, &trial.phase) {
+        (Some(Verdict::Kept), crate::model::Phase::Kept) if trial.plan.gives_back.is_some() => {
+            "given back".to_owned()
+        }
+        (Some(_), crate::model::Phase::Reverted) if trial.plan.gives_back.is_some() => {
+            "still needed, in place again".to_owned()
+        }
         (Some(Verdict::Kept), _) => "kept".to_owned(),
         (Some(Verdict::Undecided), crate::model::Phase::Reverted) => "undecided, put back".to_owned(),
         (_, phase) => phase.to_string(),

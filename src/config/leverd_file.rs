@@ -1,7 +1,7 @@
 //! `leverd.yaml`: from the tree to the resolved configuration, without the levers.
 
 use super::place::{absolute, default_paths};
-use super::quantity::render_duration;
+use super::quantity::{parse_duration, render_duration};
 use super::reader::{At, Fields};
 use super::signals_section::{self, Signals};
 use super::target_section::{self, path};
@@ -158,7 +158,7 @@ fn cycle(top: &Fields<'_>) -> Cycle {
 }
 
 fn policy(top: &Fields<'_>) -> Policy {
-    let fields = top.section("policy", &["low", "medium", "high", "restart"]);
+    let fields = top.section("policy", &["low", "medium", "high", "restart", "give_back_after"]);
     let pull = |at: &At<'_>| {
         if at.scalar() == Some("approve") {
             let hint = "shadow reports what would be done; `leverd tune` with auto does it".to_owned();
@@ -175,7 +175,15 @@ fn policy(top: &Fields<'_>) -> Policy {
         medium: fields.or("medium", Pull::Auto, pull),
         high: fields.or("high", Pull::Shadow, pull),
         restart: fields.or("restart", Pull::Auto, pull),
+        give_back_after: fields.or("give_back_after", None, give_back_after),
     }
+}
+
+fn give_back_after(at: &At<'_>) -> Option<Option<Duration>> {
+    at.read("never, or a duration such as 1d", |text| match text {
+        "never" => Some(None),
+        _ => parse_duration(text).filter(|after| !after.is_zero()).map(Some),
+    })
 }
 
 fn abort(top: &Fields<'_>) -> AbortLimits {

@@ -29,7 +29,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration so that [`parse_duration`] reads the same, to the millisecond.
-pub(super) fn render_duration(duration: Duration) -> String {
+pub fn render_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (name, millis) in UNITS {

@@ -178,6 +178,8 @@ pub struct Policy {
     pub high: Pull,
     /// Whether levers that need a restart may be pulled.
     pub restart: Pull,
+    /// For how long a kept change must not have been needed before the daemon gives it back; `None`: it never does.
+    pub give_back_after: Option<Duration>,
 }
 
 /// Whether a lever may be pulled.

@@ -272,7 +272,7 @@ config/leverd.yaml:2: promethues: this key is not known; allowed: environment, r
   hint: did you mean prometheus?
 config/leverd.yaml:3: cycle.setle: this key is not known; allowed: load_cycle, settle, scrape_interval, max_extensions, cool_down, tick
   hint: did you mean settle?
-config/leverd.yaml:4: policy.lowest: this key is not known; allowed: low, medium, high, restart
+config/leverd.yaml:4: policy.lowest: this key is not known; allowed: low, medium, high, restart, give_back_after
 ");
     let lever = LEVERS.replace("recommended_values", "recomended_values");
     insta::assert_snapshot!(levers_errors(&lever), @"
@@ -298,7 +298,7 @@ config/leverd.yaml:4: log.max_size: found "10"; allowed: a size such as 64kB, 10
 config/leverd.yaml:4: log.keep: found "many"; allowed: a whole number from 1 to 10000
 config/leverd.yaml:5: exporter.listen: found "9188"; allowed: an address such as 127.0.0.1:9188
 config/leverd.yaml:5: exporter.host: found "maybe"; allowed: true, false
-config/leverd.yaml:6: policy: found "auto"; allowed: a mapping with low, medium, high, restart
+config/leverd.yaml:6: policy: found "auto"; allowed: a mapping with low, medium, high, restart, give_back_after
 config/leverd.yaml:7: prometheus.url: found "localhost"; allowed: an address such as http://localhost:9091
 "#
     );

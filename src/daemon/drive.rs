@@ -62,7 +62,7 @@ pub(super) async fn drive<H: Hands>(
         let (next, effect) = trial::step(trial, event, now, &times.timing);
         trial = next;
         if effect.is_some() || trial.phase != before {
-            let hold = hold_after(&trial.phase, now, times.cool_down);
+            let hold = hold_after(&trial, now, times.cool_down);
             if let Err(error) = hands.store(&trial, name, hold, now) {
                 // Where the old value was verified, or a person's stands there, nothing is left to take out.
                 if !matches!(trial.phase, Phase::Reverted | Phase::Aborted | Phase::Frozen) {
@@ -88,8 +88,10 @@ pub(super) async fn drive<H: Hands>(
 }
 
 /// What a trial's end does to its lever.
-fn hold_after(phase: &Phase, now: DateTime<Utc>, cool_down: TimeDelta) -> Option<Hold> {
-    match phase {
+fn hold_after(trial: &Trial, now: DateTime<Utc>, cool_down: TimeDelta) -> Option<Hold> {
+    match trial.phase {
+        // That a lever is still needed is no reason not to pull it.
+        Phase::Reverted | Phase::Aborted if trial.plan.gives_back.is_some() => None,
         Phase::Reverted | Phase::Aborted => {
             let until = now.checked_add_signed(cool_down).unwrap_or(DateTime::<Utc>::MAX_UTC);
             Some(Hold::Quarantine(until))

@@ -15,6 +15,9 @@ const FLOOR_OF_LEVEL: f64 = 0.25;
 impl Session {
     /// Looks at the evidence as it is now.
     pub(super) async fn judge(&self, trial: &Trial, watch: &Watch) -> Judgement {
+        if trial.plan.gives_back.is_some() {
+            return self.judge_giving_back(trial, watch).await;
+        }
         let goal_name = &trial.plan.signal;
         let mut guards = Vec::new();
         let mut goal = None;
@@ -97,24 +100,30 @@ impl Session {
 
     /// The value below which a guard's differences do not count.
     pub(super) fn floor_of(&self, signal: &Signal) -> f64 {
-        let normal = self.baseline().ok().flatten();
-        let normal = normal.and_then(|baseline| Some(baseline.metrics.get(&signal.name)?.value));
-        let level = self.config.sla_of(&signal.name).and_then(|target| target.limit(normal));
         match signal.direction {
-            Direction::LowerIsBetter => level.map_or(0.0, |level| level.abs() * FLOOR_OF_LEVEL),
+            Direction::LowerIsBetter => {
+                self.limit_of(signal).map_or(0.0, |level| level.abs() * FLOOR_OF_LEVEL)
+            }
             Direction::HigherIsBetter => 0.0,
         }
+    }
+
+    /// The signal's level as a number.
+    pub(super) fn limit_of(&self, signal: &Signal) -> Option<f64> {
+        let normal = self.baseline().ok().flatten();
+        let normal = normal.and_then(|baseline| Some(baseline.metrics.get(&signal.name)?.value));
+        self.config.sla_of(&signal.name)?.limit(normal)
     }
 }
 
 /// A guard that had no data without the change cannot be compared: it is not one.
-fn had_data(series: &Series) -> bool {
+pub(super) fn had_data(series: &Series) -> bool {
     let before = series.segments.iter().filter(|segment| segment.arm == Arm::A);
     before.flat_map(|segment| &segment.values).any(Option::is_some)
 }
 
 /// The goal's signal left the configuration in mid-trial: nothing to judge by.
-fn nothing(signal: &SignalName) -> Series {
+pub(super) fn nothing(signal: &SignalName) -> Series {
     Series {
         signal: signal.clone(),
         unit: Unit::Count,

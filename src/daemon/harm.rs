@@ -112,16 +112,21 @@ impl Session {
     /// A guard, or the goal itself, that is visibly worse than without the change for several scrapes in a row.
     async fn worse_signal(&self, trial: &Trial, watch: &mut Watch, since: DateTime<Utc>) -> Option<String> {
         for signal in &self.config.signals {
-            // A value that grows with the load says nothing alone: the load may have doubled.
-            if signal.scales_with_load || self.config.sla_of(&signal.name).is_none() {
+            let gives_back = trial.plan.gives_back.is_some();
+            // A value that grows with the load says nothing alone: the load may have doubled. Of a level it does.
+            if (signal.scales_with_load && !gives_back) || self.config.sla_of(&signal.name).is_none() {
                 continue;
             }
             let reduce = Reduce::Worst(signal.direction);
             let asked = Asked { name: signal.name.as_str(), queries: &signal.queries, reduce };
-            let (floor, direction) = (self.floor_of(signal), signal.direction);
-            if let Some((normal, bound, now)) =
-                self.ringing(asked, direction, floor, trial, watch, since).await
-            {
+            let bad = match self.limit_of(signal) {
+                // Without what is given back it will be worse: that is harm where it is past its level.
+                Some(limit) if gives_back && signal.direction == Direction::LowerIsBetter => {
+                    Bad { direction: signal.direction, floor: limit, factor: 1.0 }
+                }
+                _ => self.bad(signal.direction, self.floor_of(signal)),
+            };
+            if let Some((normal, bound, now)) = self.ringing(asked, bad, trial, watch, since).await {
                 return Some(told(signal, normal, bound, now, self.guard_scrapes()));
             }
         }
@@ -132,8 +137,8 @@ impl Session {
     /// people went home; before and after cannot be compared then either.
     async fn less_work(&self, trial: &Trial, watch: &mut Watch, since: DateTime<Utc>) -> Option<String> {
         let asked = Asked { name: LOAD, queries: &self.config.load.queries, reduce: Reduce::Sum };
-        let (normal, bound, now) =
-            self.ringing(asked, Direction::HigherIsBetter, 0.0, trial, watch, since).await?;
+        let bad = self.bad(Direction::HigherIsBetter, 0.0);
+        let (normal, bound, now) = self.ringing(asked, bad, trial, watch, since).await?;
         let scrapes = self.guard_scrapes();
         Some(format!(
             "the work done was {normal:.1} /s without the change and is {now:.1} /s: below {bound:.1} for {scrapes} scrapes"
@@ -144,15 +149,14 @@ impl Session {
     async fn ringing(
         &self,
         asked: Asked<'_>,
-        direction: Direction,
-        floor: f64,
+        bad: Bad,
         trial: &Trial,
         watch: &mut Watch,
         since: DateTime<Utc>,
     ) -> Option<(f64, f64, f64)> {
         if !watch.watched.contains_key(asked.name) {
             // Prometheus may be away for a moment: then it is asked again at the next look.
-            let found = self.watched(&asked, direction, floor, trial).await?;
+            let found = self.watched(&asked, bad, trial).await?;
             watch.watched.insert(asked.name.to_owned(), found);
         }
         let Watched { query, alarm } = watch.watched.get(asked.name)?.as_ref()?;
@@ -168,20 +172,14 @@ impl Session {
     }
 
     /// What the query was in the first arm; `Some(None)`: it had no data there, so it is not watched.
-    async fn watched(
-        &self,
-        asked: &Asked<'_>,
-        direction: Direction,
-        floor: f64,
-        trial: &Trial,
-    ) -> Option<Option<Watched>> {
+    async fn watched(&self, asked: &Asked<'_>, bad: Bad, trial: &Trial) -> Option<Option<Watched>> {
         let &(_, from, to) = trial.arms.first()?;
         let step = self.config.cycle.scrape_interval;
         let grid = Grid::within(from, to, step);
         let series = observe::samples_on(&self.prometheus, asked.queries, asked.reduce, grid, step * 2, None)
             .await
             .ok()?;
-        let alarm = Alarm::new(&series.values, direction, floor, self.config.abort.guard_factor);
+        let alarm = Alarm::new(&series.values, bad.direction, bad.floor, bad.factor);
         Some(alarm.map(|alarm| Watched { query: series.query, alarm }))
     }
 
@@ -198,6 +196,10 @@ impl Session {
         }
     }
 
+    fn bad(&self, direction: Direction, floor: f64) -> Bad {
+        Bad { direction, floor, factor: self.config.abort.guard_factor }
+    }
+
     fn guard_scrapes(&self) -> usize {
         self.config.abort.guard_scrapes.max(1) as usize
     }
@@ -205,6 +207,14 @@ impl Session {
 
 /// The load's name among the watched queries; no signal can have it, for theirs have no blanks.
 const LOAD: &str = "the load";
+
+/// What counts as visibly worse, as [`Alarm::new`] takes it.
+#[derive(Debug, Clone, Copy)]
+struct Bad {
+    direction: Direction,
+    floor: f64,
+    factor: f64,
+}
 
 /// What is asked of Prometheus.
 struct Asked<'a> {

@@ -78,7 +78,7 @@ impl Session {
 
     /// Waits until there are samples of one load cycle without the change; for a lever that is about checkpoints, of as
     /// many whole times between them as are compared. Since when there are; `None` when asked to stop meanwhile.
-    async fn wait_for_before(
+    pub(super) async fn wait_for_before(
         &mut self,
         plan: &Plan,
         stop: &CancellationToken,

@@ -25,7 +25,7 @@ impl Session {
         let Some(intent) = &trial.intent else { return Found::Before };
         let client = self.postgres.client_within(self.config.target.restart.timeout).await.ok();
         match self.actuator.look(intent, &trial.plan.place, client).await {
-            Ok(found) => found,
+            Ok(found) => trial.found(found),
             Err(error) => Found::Neither(format!("it cannot be looked at: {error}")),
         }
     }
@@ -78,6 +78,7 @@ impl Session {
             trial
                 .intent
                 .as_ref()
+                .filter(|_| trial.plan.gives_back.is_none())
                 .map(|intent| self.actuator.undo_commands(&trial.plan, intent))
                 .unwrap_or_default()
         };

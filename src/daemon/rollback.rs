@@ -37,12 +37,12 @@ pub async fn roll_back(session: &mut Session, mut trials: Vec<Trial>) -> Result<
 impl Session {
     async fn undo(&mut self, trial: &Trial) -> Result<(), ActuateError> {
         let intent = trial.intent.as_ref().expect("a kept trial holds its intent");
-        let place = &trial.plan.place;
+        let (plan, arm) = (trial.plan.as_written(), trial.arm_written(Arm::A));
         let client = self.postgres.client().await.ok();
         // A crash between writing and recording: the old value is back already.
-        if self.actuator.look(intent, place, client).await? != Found::Before {
+        if trial.found(self.actuator.look(intent, &plan.place, client).await?) != Found::Before {
             let client = self.postgres.client().await.ok();
-            self.actuator.write(intent, Arm::A, place, client).await?;
+            self.actuator.write(intent, arm, &plan.place, client).await?;
         }
         let client = self.postgres.client().await.ok();
         self.actuator.activate(trial.plan.activation, client).await?;
@@ -50,6 +50,6 @@ impl Session {
             self.postgres.forget();
         }
         let client = self.postgres.client().await?;
-        self.actuator.verify(&trial.plan, intent, Arm::A, client).await
+        self.actuator.verify(&plan, intent, arm, client).await
     }
 }

@@ -90,7 +90,7 @@ async fn loop_for_ever(
     session.warm_up(&requests.stop).await;
     while !requests.stop.is_cancelled() {
         let turn = {
-            let mut turn = std::pin::pin!(session.turn(&requests.stop, WhenStopped::Park));
+            let mut turn = std::pin::pin!(session.tend(&requests.stop, WhenStopped::Park));
             // A request to reload in mid-trial is answered at once, and taken up after it.
             loop {
                 tokio::select! {

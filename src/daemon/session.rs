@@ -186,6 +186,7 @@ impl Session {
         trial
             .intent
             .as_ref()
+            .filter(|_| trial.plan.gives_back.is_none())
             .map(|intent| self.actuator.undo_commands(&trial.plan, intent))
             .unwrap_or_default()
     }
@@ -267,7 +268,7 @@ impl Session {
         Ok(Some(self.run_trial(trial, found, &stop, WhenStopped::PutBack).await?))
     }
 
-    async fn carry_on(
+    pub(super) async fn carry_on(
         &mut self,
         trial: Trial,
         first: Event,

@@ -87,8 +87,11 @@ impl Life<'_> {
         if matches!(effect, Effect::Write(_) | Effect::Activate | Effect::StartServer) {
             assert!(trial.intent.is_some(), "{effect:?} without an intent");
         }
-        if effect == Effect::Write(Arm::B) {
+        if effect == Effect::Write(Arm::B) && trial.plan.gives_back.is_none() {
             not_held_back(world, &trial.plan.lever);
+        }
+        if effect == Effect::Write(Arm::B) {
+            assert!(!world.book.is_frozen(&trial.plan.lever), "a frozen lever is given back");
         }
     }
 
@@ -96,13 +99,13 @@ impl Life<'_> {
     async fn turn(&mut self, times: &Times) -> Result<(), NotStored> {
         self.go_on_living().await;
         if let Some(trial) = self.world.book.open_trial() {
-            let found = trial.intent.as_ref().map_or(Found::Before, |intent| self.world.found(intent));
+            let found = self.world.found(&trial);
             self.world.note("a trial is recovered");
             return self.drive(trial, Event::Recovered(found), times).await;
         }
         self.freeze_what_people_edited()?;
         self.go_on_living().await;
-        let Some(plan) = self.decided() else { return Ok(()) };
+        let Some(plan) = self.decided().or_else(|| self.no_longer_needed()) else { return Ok(()) };
         self.world.time_passes(60);
         let mut trial = trial::open(plan, self.world.now, self.world.now);
         let mut id = trial.id;
@@ -126,7 +129,7 @@ impl Life<'_> {
         let newest: BTreeMap<LeverName, Trial> =
             self.world.book.kept().into_iter().map(|trial| (trial.plan.lever.clone(), trial)).collect();
         for (lever, trial) in newest {
-            let found = self.world.found(trial.intent.as_ref().unwrap());
+            let found = self.world.found(&trial);
             if self.world.book.is_frozen(&lever) || found == Found::After {
                 continue;
             }
@@ -135,6 +138,18 @@ impl Life<'_> {
             self.record(|book| book.freeze(&lever, &format!("{found:?}"), now), None)?;
         }
         Ok(())
+    }
+
+    /// As `Session::no_longer_needed`, where all is well: the newest kept change of a lever.
+    fn no_longer_needed(&mut self) -> Option<Plan> {
+        let world = &mut *self.world;
+        if !std::mem::take(&mut world.compliant) || world.random.random_range(0..2) == 0 {
+            return None;
+        }
+        let kept = world.book.kept().pop().filter(|trial| !world.book.is_frozen(&trial.plan.lever))?;
+        world.note("a change is given back on trial");
+        let (from, to) = (Some(kept.plan.to.clone()), kept.plan.from.clone()?);
+        Some(Plan { from, to, gives_back: Some(kept.id), ..kept.plan })
     }
 
     fn decided(&mut self) -> Option<Plan> {
@@ -177,6 +192,7 @@ impl Life<'_> {
             Conclusion::Compliant => {
                 assert!(!broken, "compliant on what is not known");
                 world.note("a turn without need");
+                world.compliant = true;
                 None
             }
             Conclusion::CannotTell(_) => {
@@ -237,8 +253,9 @@ impl Hands for Life<'_> {
         }
         if let Some(intent) = trial.intent.as_ref().filter(|_| known && trial.phase == Phase::IntentLogged) {
             // From here on a person's value is one that the intent does not know.
+            let before = world::value(trial, Arm::A);
             let knob = self.world.knob(&intent.parameter);
-            knob.edited = knob.file != intent.sha256_before;
+            knob.edited = knob.file != before;
         }
         stored
     }
@@ -246,15 +263,17 @@ impl Hands for Life<'_> {
     /// As `Session::take_out`.
     async fn take_out(&mut self, trial: &Trial) {
         self.go_on_living().await;
-        let Some(intent) = &trial.intent else { return };
+        if trial.intent.is_none() {
+            return;
+        }
         self.world.note("what could not be recorded is taken out");
-        if self.world.write(intent, Arm::A) != Event::Written(Arm::A) {
+        if self.world.write(trial, Arm::A) != Event::Written(Arm::A) {
             return;
         }
         self.world.dies("a crash after an effect");
         self.go_on_living().await;
         let restart = trial.plan.activation == Activation::Restart;
-        if restart && self.world.verify(intent, Arm::A) == Event::Verified {
+        if restart && self.world.verify(trial, Arm::A) == Event::Verified {
             return;
         }
         let mut done = self.world.activate(trial);
@@ -301,7 +320,7 @@ impl Hands for Life<'_> {
             let seconds = world.clock_jumps();
             return Some(Event::Interrupted(format!("the clock jumped by {seconds} s")));
         }
-        let found = trial.intent.as_ref().map_or(Found::Before, |intent| world.found(intent));
+        let found = world.found(trial);
         let expected = if trial.phase == Phase::BackToA { Found::Before } else { Found::After };
         if found != expected {
             self.edit_was_seen = true;
@@ -384,12 +403,13 @@ fn calm_down(world: &mut World, times: &Times) {
     for trial in world.book.kept().iter().filter(|trial| world.end_unknown.contains(&trial.id)) {
         let newest = world.book.trials.iter().rev().find(|other| other.plan.lever == trial.plan.lever);
         let file = &world.knobs.iter().find(|knob| trial.plan.lever.as_str() == knob.name).unwrap().file;
-        let stands = trial.intent.as_ref().is_some_and(|intent| intent.sha256_after == *file);
+        let stands = trial.intent.is_some() && world::value(trial, Arm::B) == file;
         let told = stands || world.book.is_frozen(&trial.plan.lever);
         assert!(told || newest.is_some_and(|newest| newest.id != trial.id), "kept, taken out, and not told");
     }
     for trial in world.book.trials.clone() {
         world.note(match trial.phase {
+            Phase::Kept if trial.plan.gives_back.is_some() => "given back",
             Phase::Kept => "kept",
             Phase::Reverted => "reverted",
             Phase::Aborted => "aborted",
@@ -412,7 +432,9 @@ fn play_named(seed: u64, book: Book) -> World {
 }
 
 /// All that must have happened for the simulation to mean anything.
-const MUST_BE_SEEN: [&str; 44] = [
+const MUST_BE_SEEN: [&str; 46] = [
+    "a change is given back on trial",
+    "given back",
     "a crash before a record",
     "a crash after a record",
     "a crash before an effect",

@@ -46,15 +46,16 @@ impl Session {
     async fn take_out(&mut self, trial: &Trial) {
         let Some(intent) = &trial.intent else { return };
         tracing::error!(trial.id = trial.id.0, "the ledger cannot be written, so the change is put back");
+        let (plan, arm) = (trial.plan.as_written(), trial.arm_written(Arm::A));
         let client = self.postgres.client().await.ok();
-        if let Err(error) = self.actuator.write(intent, Arm::A, &trial.plan.place, client).await {
+        if let Err(error) = self.actuator.write(intent, arm, &plan.place, client).await {
             tracing::error!(trial.id = trial.id.0, "and that failed too: {error}");
             return;
         }
         // The daemon comes here at every turn until it can write again: no restart where nothing is left to take out.
         if trial.plan.activation == Activation::Restart
             && let Ok(client) = self.postgres.client().await
-            && self.actuator.verify(&trial.plan, intent, Arm::A, client).await.is_ok()
+            && self.actuator.verify(&plan, intent, arm, client).await.is_ok()
         {
             return;
         }
@@ -106,10 +107,16 @@ impl Session {
             return Ok(());
         }
         let change = guardrails::Change { parameter: &plan.parameter, to: &plan.to, place: &plan.place };
-        guardrails::check(change, &state)
+        match plan.gives_back {
+            None => guardrails::check(change, &state),
+            Some(_) => guardrails::check_old(change, &state),
+        }
     }
 
     async fn prepare(&mut self, trial: &Trial) -> Event {
+        if let Some(id) = trial.plan.gives_back {
+            return self.prepare_giving_back(id);
+        }
         let folder = self.config.paths.backups.join(clock::now().format("%Y%m%d_%H%M%S").to_string());
         let identifier = match self.postgres.client().await {
             Ok(client) => server::state(client).await.map(|server| server.state.system_identifier),
@@ -129,7 +136,7 @@ impl Session {
     async fn write(&mut self, trial: &Trial, arm: Arm) -> Event {
         let intent = trial.intent.as_ref().expect("a write comes after its intent");
         let client = self.postgres.client().await.ok();
-        match self.actuator.write(intent, arm, &trial.plan.place, client).await {
+        match self.actuator.write(intent, trial.arm_written(arm), &trial.plan.place, client).await {
             Ok(()) => Event::Written(arm),
             Err(error @ ActuateError::Edited { .. }) => Event::Edited(error.to_string()),
             Err(error) => Event::WriteFailed(with_hint(&error)),
@@ -164,7 +171,8 @@ impl Session {
     async fn verify(&mut self, trial: &Trial, arm: Arm) -> Result<(), String> {
         let intent = trial.intent.as_ref().expect("a verification comes after its intent");
         let client = self.postgres.client().await.map_err(|error| error.to_string())?;
-        self.actuator.verify(&trial.plan, intent, arm, client).await.map_err(|error| with_hint(&error))?;
+        let (plan, written) = (trial.plan.as_written(), trial.arm_written(arm));
+        self.actuator.verify(&plan, intent, written, client).await.map_err(|error| with_hint(&error))?;
         let Some(query) = &trial.plan.verify_query else { return Ok(()) };
         let expected = if arm == Arm::B { Some(&trial.plan.to) } else { trial.plan.from.as_ref() };
         let Some(expected) = expected.and_then(|text| text.trim().parse::<f64>().ok()) else { return Ok(()) };

@@ -191,7 +191,7 @@ impl Session {
         let found = self.actuator.look(intent, &trial.plan.place, client).await;
         let expected = if trial.phase == Phase::BackToA { Found::Before } else { Found::After };
         match found {
-            Ok(found) if found == expected => None,
+            Ok(found) if trial.found(found.clone()) == expected => None,
             Ok(Found::Before) => Some(Event::Edited("the old value stands there again".to_owned())),
             Ok(Found::After) => Some(Event::Edited("the new value stands there again".to_owned())),
             Ok(Found::Neither(what)) => Some(Event::Edited(what)),

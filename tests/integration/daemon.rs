@@ -134,3 +134,75 @@ fn a_bad_configuration_is_told_and_the_old_one_stays() {
     });
     daemon.stop();
 }
+
+/// A daemon that keeps the rig's lever, and gives back what was not needed for 15 s.
+fn daemon_that_keeps_its_lever(rig: &Rig) -> Daemon<'_> {
+    let config = rig.project.read("config/leverd.yaml").replace("cool_down: 1h", "cool_down: 1h, tick: 1s");
+    rig.project.write("config/leverd.yaml", &format!("{config}policy: {{ give_back_after: 15s }}\n"));
+    let daemon = Daemon::start(rig);
+    daemon.wait_for("/metrics", |_, text| text.contains("leverd_trials_total{verdict=\"kept\"} 1"));
+    daemon
+}
+
+fn wait_for_trials(rig: &Rig, count: usize) {
+    let until = Instant::now() + MINUTE * 2;
+    let ended = |rig: &Rig| rig.trials().iter().filter(|trial| trial["closed_at"].is_string()).count();
+    while ended(rig) < count {
+        assert!(Instant::now() < until, "{:?}\n{}", rig.trials(), rig.project.read("log"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn what_is_no_longer_needed_is_given_back_and_found_again() {
+    let rig = Rig::start(&reload_lever(), Effect::AsDemanded, 8);
+    let before = rig.conf();
+    let daemon = daemon_that_keeps_its_lever(&rig);
+    rig.demand(3.0, 10.0);
+    wait_for_trials(&rig, 2);
+    assert!(rig.conf() == before, "postgresql.conf is not as it was, byte for byte");
+    let history = rig.project.must(&["history"], MINUTE);
+    assert!(history.contains("given back"), "{history}");
+    let changelog = rig.project.read("CHANGELOG_TUNING.md");
+    assert!(changelog.contains("* Lever: max_wal_size=512MB"), "{changelog}");
+    assert!(changelog.contains("* Result: 🍃 no longer needed, given back"), "{changelog}");
+    assert!(changelog.contains("every level holds without it: wal_rate is 10 B/s"), "{changelog}");
+
+    daemon.stop();
+    rig.demand(30.0, 100.0);
+    // All that a trial compares with is of the new demand.
+    let until = Instant::now() + MINUTE;
+    while !rig
+        .prometheus
+        .page("/api/v1/query?query=min_over_time(rig_goal%5B26s%5D)%20%3E%2080")
+        .contains("\"value\"")
+    {
+        assert!(Instant::now() < until, "Prometheus never saw the new demand");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let found_again = rig.tune("");
+    assert!(found_again.status.success(), "{}", both(&found_again));
+    assert!(both(&found_again).contains("It helped here before (1×)"), "{}", both(&found_again));
+    assert!(String::from_utf8(rig.conf()).unwrap().contains("640MB"));
+    let printed = rig.project.must(&["rollback", "--all"], MINUTE);
+    assert!(printed.contains("Trial 3") && !printed.contains("Trial 2"), "{printed}");
+    assert!(rig.conf() == before, "postgresql.conf is not as it was, byte for byte");
+}
+
+#[test]
+fn what_is_still_needed_is_in_place_again() {
+    let rig = Rig::start(&reload_lever(), Effect::AsDemanded, 8);
+    let daemon = daemon_that_keeps_its_lever(&rig);
+    let kept = rig.conf();
+    // By its trial it would be 10 without it; it is not so.
+    rig.demand(3.0, 100.0);
+    wait_for_trials(&rig, 2);
+    daemon.stop();
+    assert!(rig.conf() == kept, "postgresql.conf is not as it was, byte for byte");
+    let changelog = rig.project.read("CHANGELOG_TUNING.md");
+    assert!(changelog.contains("* Result: 📌 still needed, in place again"), "{changelog}");
+    let output = rig.project.leverd(&["status", "--json"], MINUTE);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["kept"][0]["id"], 1, "{status}");
+    assert_eq!(status["quarantined"], serde_json::json!([]), "{status}");
+}

@@ -43,6 +43,9 @@ impl Book {
 
     pub(super) fn save(&mut self, trial: &Trial, what: &str, hold: Option<Hold>, at: DateTime<Utc>) {
         *self.trials.iter_mut().find(|known| known.id == trial.id).unwrap() = trial.clone();
+        if let (Phase::Kept, Some(kept)) = (&trial.phase, trial.plan.gives_back) {
+            self.trials.iter_mut().find(|known| known.id == kept).unwrap().undone_at = Some(at);
+        }
         let (lever, why) = (&trial.plan.lever, trial.ending.clone().unwrap_or_default());
         match hold {
             Some(Hold::Freeze) => self.note_frozen(lever, &why, at),
@@ -98,7 +101,8 @@ impl Book {
     }
 
     pub(super) fn kept(&self) -> Vec<Trial> {
-        self.trials.iter().filter(|trial| trial.phase == Phase::Kept).cloned().collect()
+        let kept = self.trials.iter().filter(|trial| trial.phase == Phase::Kept && trial.undone_at.is_none());
+        kept.filter(|trial| trial.plan.gives_back.is_none()).cloned().collect()
     }
 
     pub(super) fn is_frozen(&self, lever: &LeverName) -> bool {
@@ -123,7 +127,8 @@ impl Book {
 
     /// What the ended trials teach; as the ledger has it.
     fn experience(&self) -> Vec<Experience> {
-        let ended = self.trials.iter().filter(|trial| trial.phase.is_final());
+        let ended =
+            self.trials.iter().filter(|trial| trial.phase.is_final() && trial.plan.gives_back.is_none());
         ended
             .filter_map(|trial| {
                 let goal = trial.judgements.last().and_then(|look| look.goal.as_ref());
@@ -134,7 +139,8 @@ impl Book {
                     to: trial.plan.to.clone(),
                     verdict: trial.verdict?,
                     change: goal.map(|goal| goal.change),
-                    undone: trial.undone_at.is_some(),
+                    // No person undoes anything here, and what was given back had helped.
+                    undone: false,
                 })
             })
             .collect()

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) ledger_full: bool,
     pub(super) files_full: bool,
     pub(super) metrics_missing: bool,
+    /// The last look found nothing wrong.
+    pub(super) compliant: bool,
     /// No faults any more.
     pub(super) calm: bool,
     /// This life of leverd is over.
@@ -65,6 +67,7 @@ impl World {
             ledger_full: false,
             files_full: false,
             metrics_missing: false,
+            compliant: false,
             calm: false,
             dead: false,
             book,
@@ -175,15 +178,17 @@ impl World {
         }
     }
 
-    pub(super) fn found(&mut self, intent: &Intent) -> Found {
+    /// How the file stands to a trial's change, as `Session::look` has it.
+    pub(super) fn found(&mut self, trial: &Trial) -> Found {
+        let Some(intent) = &trial.intent else { return Found::Before };
         let file = self.knob(&intent.parameter).file.clone();
-        if file == intent.sha256_before {
+        trial.found(if file == intent.sha256_before {
             Found::Before
         } else if file == intent.sha256_after {
             Found::After
         } else {
             Found::Neither(format!("{file} stands there"))
-        }
+        })
     }
 
     /// Carries an effect out, or fails at it; what comes back is what leverd would see.
@@ -193,7 +198,7 @@ impl World {
             Effect::Preflight if self.fault("preflight refuses", 20) => Event::PreflightFailed("no".into()),
             Effect::Preflight => Event::PreflightPassed,
             Effect::Prepare => self.prepare(trial),
-            Effect::Write(arm) => self.write(trial.intent.as_ref().unwrap(), arm),
+            Effect::Write(arm) => self.write(trial, arm),
             Effect::Activate => self.activate(trial),
             Effect::StartServer if self.up => Event::Activated,
             Effect::StartServer if self.fault("Postgres does not start on the old file", 100) => {
@@ -203,7 +208,7 @@ impl World {
                 self.start();
                 Event::Activated
             }
-            Effect::Verify(arm) => self.verify(trial.intent.as_ref().unwrap(), arm),
+            Effect::Verify(arm) => self.verify(trial, arm),
             Effect::Judge => self.judge(trial),
             Effect::Close => unreachable!("closing is the loop's own"),
         }
@@ -212,6 +217,9 @@ impl World {
     fn prepare(&mut self, trial: &Trial) -> Event {
         if !self.up || self.files_full {
             return Event::PrepareFailed("it cannot be prepared".into());
+        }
+        if let Some(kept) = trial.plan.gives_back {
+            return Event::Prepared(self.book.trial(kept).and_then(|kept| kept.intent.clone()).unwrap());
         }
         let to = trial.plan.to.clone();
         let knob = self.knob(&trial.plan.parameter);
@@ -230,12 +238,9 @@ impl World {
         })
     }
 
-    pub(super) fn write(&mut self, intent: &Intent, arm: Arm) -> Event {
-        let (found, full) = (self.found(intent), self.files_full);
-        let (there, wanted) = match arm {
-            Arm::A => (Found::Before, &intent.sha256_before),
-            Arm::B => (Found::After, &intent.sha256_after),
-        };
+    pub(super) fn write(&mut self, trial: &Trial, arm: Arm) -> Event {
+        let (found, full) = (self.found(trial), self.files_full);
+        let there = if arm == Arm::A { Found::Before } else { Found::After };
         if let Found::Neither(what) = found {
             return Event::Edited(what);
         }
@@ -244,7 +249,7 @@ impl World {
                 self.note("a write fails for want of space");
                 return Event::WriteFailed("disk full".into());
             }
-            self.knob(&intent.parameter).file.clone_from(wanted);
+            self.knob(&trial.plan.parameter).file = value(trial, arm).to_owned();
             if self.fault("a write is done, its answer is lost", 15) {
                 return Event::WriteFailed("lost".into());
             }
@@ -258,7 +263,7 @@ impl World {
             return failed(false);
         }
         if trial.plan.activation == Activation::Restart {
-            let new = trial.intent.as_ref().is_some_and(|intent| self.found(intent) == Found::After);
+            let new = trial.intent.is_some() && self.found(trial) == Found::After;
             if self.fault("Postgres does not come back", if new { 120 } else { 20 }) {
                 self.up = false;
                 return failed(true);
@@ -275,11 +280,10 @@ impl World {
         Event::Activated
     }
 
-    pub(super) fn verify(&mut self, intent: &Intent, arm: Arm) -> Event {
-        let wanted = if arm == Arm::A { &intent.sha256_before } else { &intent.sha256_after };
-        let up = self.up;
-        let knob = self.knob(&intent.parameter);
-        let holds = up && knob.file == *wanted && knob.server == *wanted;
+    pub(super) fn verify(&mut self, trial: &Trial, arm: Arm) -> Event {
+        let (wanted, up) = (value(trial, arm), self.up);
+        let knob = self.knob(&trial.plan.parameter);
+        let holds = up && knob.file == wanted && knob.server == wanted;
         if !holds || self.fault("a verification is not answered", 10) {
             return Event::VerifyFailed("not in effect".into());
         }
@@ -320,6 +324,15 @@ impl World {
             facts: BTreeMap::new(),
             memory_budget_bytes: None,
         })
+    }
+}
+
+/// What stands in the file under an arm of a trial that has its intent.
+pub(super) fn value(trial: &Trial, arm: Arm) -> &str {
+    let intent = trial.intent.as_ref().unwrap();
+    match trial.arm_written(arm) {
+        Arm::A => &intent.sha256_before,
+        Arm::B => &intent.sha256_after,
     }
 }
 

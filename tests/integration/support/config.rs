@@ -59,7 +59,13 @@ pub(crate) fn config(root: &Path, dsn: &str, prometheus_url: &str, signals: Vec<
             cool_down: Duration::from_secs(60),
             tick: Duration::from_secs(1),
         },
-        policy: Policy { low: Pull::Auto, medium: Pull::Auto, high: Pull::Shadow, restart: Pull::Shadow },
+        policy: Policy {
+            low: Pull::Auto,
+            medium: Pull::Auto,
+            high: Pull::Shadow,
+            restart: Pull::Shadow,
+            give_back_after: None,
+        },
         abort: AbortLimits {
             guard_factor: 2.0,
             guard_scrapes: 3,

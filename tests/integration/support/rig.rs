@@ -31,6 +31,8 @@ pub(crate) enum Effect {
     NowAndThen,
     /// It is met for 8 s of every 24 s, whatever the value.
     MetNowAndThen,
+    /// As [`Rig::demand`] said last; as [`Effect::Helps`] until then.
+    AsDemanded,
 }
 
 /// The parts, running.
@@ -91,6 +93,8 @@ fn wait_for_samples(prometheus: &PrivatePrometheus) {
     }
 }
 
+/// What the application reads beside `postgresql.conf`.
+const DEMAND: &str = "rig_demand";
 /// What both new values have in common, and no other line of the file has.
 const NEW_VALUES: [&str; 2] = ["640MB", "160MB"];
 
@@ -98,6 +102,7 @@ impl Rig {
     /// Starts it on `postgres`. `cycle` is the load cycle in seconds, of five scrapes each; a judgement takes twenty.
     pub(crate) fn on(postgres: PrivatePostgres, levers: &str, effect: Effect, cycle: u32) -> Self {
         let files = [postgres.conf(), postgres.conf().with_file_name("postgresql.auto.conf")];
+        let demand = postgres.conf().with_file_name(DEMAND);
         let application = exporter(move |since| {
             let texts = files.each_ref().map(|file| fs::read_to_string(file).unwrap_or_default());
             let changed = NEW_VALUES.iter().any(|value| texts.iter().any(|text| text.contains(value)));
@@ -106,6 +111,13 @@ impl Rig {
             let goal = match effect {
                 Effect::NowAndThen if since.as_secs() % 24 >= 8 => 30.0,
                 Effect::MetNowAndThen if since.as_secs() % 24 < 8 => 30.0,
+                Effect::AsDemanded => {
+                    let text = fs::read_to_string(&demand).unwrap_or_else(|_| "30 100".to_owned());
+                    let numbers: Vec<f64> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
+                    // Half written: as it was a moment ago.
+                    let [with, without] = numbers[..] else { return String::new() };
+                    if changed { with } else { without }
+                }
                 Effect::Helps | Effect::Harms if changed => 30.0,
                 _ => 100.0,
             };
@@ -157,6 +169,13 @@ sla: {{ wal_rate: "<= 50", io_wait: "< 25", p95_write_latency: "<= 60" }}
             command.env("FAILPOINTS", failpoints);
         }
         finish(command, PATIENCE)
+    }
+
+    /// From now on the goal's signal is so much with the new value, and without it.
+    pub(crate) fn demand(&self, with: f64, without: f64) {
+        self.project.write(DEMAND, &format!("{with} {without}"));
+        let written = self.project.path().join(DEMAND);
+        fs::rename(written, self.postgres.conf().with_file_name(DEMAND)).unwrap();
     }
 
     /// The trials in the ledger, as JSON.
