@@ -27,7 +27,6 @@ pub mod watch;
 pub use baseline_file::{read_baseline, render_baseline};
 pub use errors::{ConfigError, ConfigErrors};
 pub use place::{Reach, place_for};
-pub use quantity::render_duration;
 pub use resolved::{
     AbortLimits, Config, Cycle, ExporterConfig, LoadSignal, LogRotation, Paths, Policy, PostgresqlConf,
     PrometheusConfig, Pull, Restart, RestartMethod, Secret, Target,

@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 pub use findings::find;
-pub use spare::{spare, would_hold};
+pub use spare::{GivingBack, spare, would_hold};
 
 /// What may be done without asking a person.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Reports and trials as people read them on a terminal. Pure text; `comfy-table` measures and colours.
 
-use crate::model::{Conclusion, Considered, Finding, Outcome, Report, Standing, Trial, Verdict};
+use crate::model::{Conclusion, Considered, Finding, Outcome, Phase, Report, Standing, Trial, Verdict};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 use std::fmt::Write;
@@ -98,14 +98,10 @@ pub(super) fn ending(trial: &Trial) -> String {
     );
     let why = trial.ending.as_deref().unwrap_or("no reason was recorded");
     let word = match (trial.verdict, &trial.phase) {
-        (Some(Verdict::Kept), crate::model::Phase::Kept) if trial.plan.gives_back.is_some() => {
-            "given back".to_owned()
-        }
-        (Some(_), crate::model::Phase::Reverted) if trial.plan.gives_back.is_some() => {
-            "still needed, in place again".to_owned()
-        }
+        (Some(Verdict::Kept), Phase::Kept) if trial.plan.gives_back.is_some() => "given back".to_owned(),
+        (Some(_), Phase::Reverted) if trial.plan.gives_back.is_some() => "in place again".to_owned(),
         (Some(Verdict::Kept), _) => "kept".to_owned(),
-        (Some(Verdict::Undecided), crate::model::Phase::Reverted) => "undecided, put back".to_owned(),
+        (Some(Verdict::Undecided), Phase::Reverted) => "undecided, put back".to_owned(),
         (_, phase) => phase.to_string(),
     };
     format!("Trial {}: {change}: {word}. {why}", trial.id)

@@ -28,8 +28,8 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     some.then(|| Duration::from_millis(total))
 }
 
-/// Writes a duration as configuration files have it, to the millisecond.
-pub fn render_duration(duration: Duration) -> String {
+/// Writes a duration so that [`parse_duration`] reads the same, to the millisecond.
+pub(super) fn render_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (name, millis) in UNITS {

@@ -305,6 +305,12 @@ config/leverd.yaml:7: prometheus.url: found "localhost"; allowed: an address suc
 }
 
 #[test]
+fn giving_back_takes_a_time_or_never() {
+    let bad = leverd_errors("policy: {give_back_after: soon}\n");
+    insta::assert_snapshot!(bad, @r#"config/leverd.yaml:2: policy.give_back_after: found "soon"; allowed: never, or a duration such as 1d"#);
+}
+
+#[test]
 fn what_comes_later_is_said_so() {
     insta::assert_snapshot!(leverd_errors("policy: {low: approve}\n"), @r#"
 config/leverd.yaml:2: policy.low: found "approve", which comes with a later version; allowed: auto, shadow

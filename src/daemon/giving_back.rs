@@ -1,23 +1,20 @@
 //! Giving back a kept change that is no longer needed: a trial of its absence, like any other.
 //!
 //! In: a report in which every level is met, and what is kept. Out: a trial that puts the newest such change back, waits,
-//! and looks whether every level holds without it; where one does not, the change is in place again. A lever that was
-//! given back once, and was needed again, is left to a person: nothing is pulled and given back in turn for ever.
+//! and looks whether every level holds without it; where one does not, the change is in place again. Which
+//! changes may go at all is for `decide` to say.
 
 use super::clock;
-use super::session::{Session, SessionError, Turn, delta};
+use super::session::{Session, SessionError, Turn, delta, permissions};
 use super::trial_run::WhenStopped;
 use super::watch::Watch;
-use crate::config::Pull;
-use crate::decide;
+use crate::decide::{self, GivingBack};
 use crate::judge::{self, Levels};
 use crate::model::{
-    Activation, Arm, Conclusion, CostTier, Evidence, Judgement, Phase, Plan, Report, Segment, Series, Signal,
-    Trial, TrialId,
+    Conclusion, Evidence, Judgement, Phase, Plan, Report, Segment, Series, Signal, Trial, TrialId,
 };
 use crate::observe::{self, Grid, Reduce};
 use crate::trial::{self, Event};
-use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -48,55 +45,28 @@ impl Session {
     /// The plan that gives the newest change back that was not needed for so long.
     async fn no_longer_needed(&self, report: &Report, after: Duration) -> Result<Option<Plan>, SessionError> {
         let target = &self.config.target.name;
-        let (kept, frozen) = (self.ledger.kept(target)?, self.ledger.frozen(target)?);
-        let tries = self.ledger.give_backs(target)?;
-        let long_ago = |at: Option<DateTime<Utc>>| at.is_some_and(|at| clock::now() - at >= delta(after));
-        for (trial, why) in decide::spare(&kept, report).into_iter().rev() {
-            let plan = &trial.plan;
-            // What lies below another change cannot be taken out alone.
-            let covered = kept.iter().any(|other| {
-                other.id > trial.id
-                    && other.plan.parameter == plan.parameter
-                    && other.plan.place == plan.place
-            });
-            let mut tried = tries.iter().filter(|other| other.plan.lever == plan.lever);
-            let rests = tried.any(|other| other.phase == Phase::Kept || !long_ago(other.closed_at));
-            if covered
-                || rests
-                || !long_ago(trial.closed_at)
-                || frozen.iter().any(|row| row.lever == plan.lever)
-                || !self.may_be_given_back(plan)
-                || !self.was_not_needed(trial, report, after).await
-            {
-                continue;
+        let (kept, tried) = (self.ledger.kept(target)?, self.ledger.give_backs(target)?);
+        let giving_back = GivingBack {
+            kept: &kept,
+            tried: &tried,
+            memory: &self.memory()?,
+            permissions: &permissions(&self.config),
+            after: delta(after),
+            now: clock::now(),
+        };
+        for (trial, plan) in giving_back.candidates(report) {
+            if self.was_not_needed(trial, plan.limit, after).await {
+                return Ok(Some(plan));
             }
-            let finding = report.findings.iter().find(|finding| finding.signal == plan.signal);
-            let now = finding.and_then(|finding| finding.value).unwrap_or(f64::NAN);
-            return Ok(plan.from.clone().map(|old| giving_back(trial, old, now, &why, after)));
         }
         Ok(None)
     }
 
-    /// The policy holds for both ways.
-    fn may_be_given_back(&self, plan: &Plan) -> bool {
-        let policy = &self.config.policy;
-        let tier = match plan.tier {
-            CostTier::Low => policy.low,
-            CostTier::Medium => policy.medium,
-            CostTier::High => policy.high,
-        };
-        let restart = plan.activation != Activation::Restart || policy.restart == Pull::Auto;
-        // A value that was absent from an `.env` has no name that the application's metric could be asked for.
-        tier == Pull::Auto && restart && plan.from.is_some()
-    }
-
     /// Whether its level would have held without it, by what its trial measured, all the time.
-    async fn was_not_needed(&self, trial: &Trial, report: &Report, after: Duration) -> bool {
+    async fn was_not_needed(&self, trial: &Trial, limit: f64, after: Duration) -> bool {
         let Some(signal) = self.config.signals.iter().find(|known| known.name == trial.plan.signal) else {
             return false;
         };
-        let limit = report.findings.iter().find(|finding| finding.signal == signal.name);
-        let Some(limit) = limit.and_then(|finding| finding.limit) else { return false };
         let now = clock::now();
         let step = self.config.cycle.scrape_interval.max(after / MOMENTS);
         let grid = Grid::within(now - delta(after), now, step);
@@ -158,11 +128,9 @@ impl Session {
         let reduce = Reduce::Worst(signal.direction);
         let mut segments = Vec::new();
         for &(arm, from, to) in &trial.arms {
-            let from = match (arm, trial.applied_at) {
-                (Arm::B, Some(applied)) => from.max(applied + delta(signal.window)),
-                _ => from,
-            };
-            let grid = Grid::within(from, to, step);
+            // An arm counts once it has settled, which may be sooner than a window holds it alone.
+            let alone = from - delta(self.config.cycle.settle) + delta(signal.window);
+            let grid = Grid::within(from.max(alone), to, step);
             let asked =
                 observe::samples_on(&self.prometheus, &signal.queries, reduce, grid, signal.window, None);
             let values = asked.await.map_or_else(|_| vec![None; grid.points()], |series| series.values);
@@ -176,22 +144,5 @@ impl Session {
             floor: 0.0,
             segments,
         }
-    }
-}
-
-fn giving_back(trial: &Trial, old: String, now: f64, why: &str, after: Duration) -> Plan {
-    let reason = format!(
-        "Trial {} is no longer needed, it seems: {why}, and so it was for {}. It is given back on trial.",
-        trial.id,
-        crate::config::render_duration(after),
-    );
-    Plan {
-        from: Some(trial.plan.to.clone()),
-        to: old,
-        goal_from: now,
-        reason,
-        passed_over: vec![],
-        gives_back: Some(trial.id),
-        ..trial.plan.clone()
     }
 }

@@ -127,7 +127,11 @@ impl Session {
                 _ => self.bad(signal.direction, self.floor_of(signal)),
             };
             if let Some((normal, bound, now)) = self.ringing(asked, bad, trial, watch, since).await {
-                return Some(told(signal, normal, bound, now, self.guard_scrapes()));
+                let scrapes = self.guard_scrapes();
+                return Some(match gives_back {
+                    true => past_its_level(signal, bound, now, scrapes),
+                    false => told(signal, normal, bound, now, scrapes),
+                });
             }
         }
         None
@@ -221,6 +225,12 @@ struct Asked<'a> {
     name: &'a str,
     queries: &'a [String],
     reduce: Reduce,
+}
+
+/// Where a change is given back, its level counts and not what was normal with it.
+fn past_its_level(signal: &Signal, bound: f64, now: f64, scrapes: usize) -> String {
+    let (now, bound) = (signal.unit.show(now), signal.unit.show(bound));
+    format!("{} is {now}: well outside of its level, past {bound} for {scrapes} scrapes", signal.name)
 }
 
 fn told(signal: &Signal, normal: f64, bound: f64, now: f64, scrapes: usize) -> String {

@@ -335,7 +335,7 @@ pub(super) fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
-fn permissions(config: &Config) -> Permissions {
+pub(super) fn permissions(config: &Config) -> Permissions {
     let policy = &config.policy;
     let restart = if policy.restart == Pull::Shadow {
         Err("the policy for restarts is shadow".to_owned())

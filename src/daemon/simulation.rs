@@ -13,7 +13,7 @@ mod invariants;
 mod world;
 
 use super::drive::{Hands, Times, drive};
-use crate::decide::{Input, Permissions, decide};
+use crate::decide::{GivingBack, Input, Permissions, decide};
 use crate::ledger::Hold;
 use crate::model::{
     Activation, Arm, Bound, Conclusion, Direction, Found, LeverName, Phase, Plan, Reading, Signal, SlaTarget,
@@ -22,7 +22,7 @@ use crate::model::{
 use crate::trial::{self, Effect, Event, Timing};
 use book::Book;
 use chrono::{DateTime, TimeDelta, Utc};
-use invariants::{is_taken_out, not_held_back, note_rest, stands};
+use invariants::{is_taken_out, not_for_a_person, not_held_back, note_rest, stands};
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -90,8 +90,8 @@ impl Life<'_> {
         if effect == Effect::Write(Arm::B) && trial.plan.gives_back.is_none() {
             not_held_back(world, &trial.plan.lever);
         }
-        if effect == Effect::Write(Arm::B) {
-            assert!(!world.book.is_frozen(&trial.plan.lever), "a frozen lever is given back");
+        if effect == Effect::Write(Arm::B) && trial.plan.gives_back.is_some() {
+            not_for_a_person(world, &trial.plan.lever);
         }
     }
 
@@ -140,16 +140,21 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// As `Session::no_longer_needed`, where all is well: the newest kept change of a lever.
+    /// As `Session::no_longer_needed`, where all is well.
     fn no_longer_needed(&mut self) -> Option<Plan> {
         let world = &mut *self.world;
-        if !std::mem::take(&mut world.compliant) || world.random.random_range(0..2) == 0 {
-            return None;
-        }
-        let kept = world.book.kept().pop().filter(|trial| !world.book.is_frozen(&trial.plan.lever))?;
+        let report = world.compliant.take()?;
+        let giving_back = GivingBack {
+            kept: &world.book.kept(),
+            tried: &world.book.give_backs(),
+            memory: &world.book.memory(world.now),
+            permissions: &permissions(),
+            after: TimeDelta::minutes(10),
+            now: world.now,
+        };
+        let (_, plan) = giving_back.candidates(&report).into_iter().next()?;
         world.note("a change is given back on trial");
-        let (from, to) = (Some(kept.plan.to.clone()), kept.plan.from.clone()?);
-        Some(Plan { from, to, gives_back: Some(kept.id), ..kept.plan })
+        Some(plan)
     }
 
     fn decided(&mut self) -> Option<Plan> {
@@ -178,7 +183,7 @@ impl Life<'_> {
             baseline: None,
             levers: &levers(),
             symptom_mappings: &BTreeMap::new(),
-            permissions: &Permissions { low: true, medium: true, high: true, restart: Ok(()) },
+            permissions: &permissions(),
             memory: &memory,
             snapshot: &snapshot,
         });
@@ -192,7 +197,7 @@ impl Life<'_> {
             Conclusion::Compliant => {
                 assert!(!broken, "compliant on what is not known");
                 world.note("a turn without need");
-                world.compliant = true;
+                world.compliant = Some(report.clone());
                 None
             }
             Conclusion::CannotTell(_) => {
@@ -209,6 +214,10 @@ impl Life<'_> {
             }
         }
     }
+}
+
+fn permissions() -> Permissions {
+    Permissions { low: true, medium: true, high: true, restart: Ok(()) }
 }
 
 fn signal() -> Signal {

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::model::{
-    BaselineMetric, Bound, Comparison, Context, CostTier, Direction, EvidenceRule, Judgement, Phase, Place,
-    Plan, Reading, Ruling, ServerState, Setting, SettingType, Sourced, Trial, Unit, Verdict,
+    Activation, BaselineMetric, Bound, Comparison, Context, CostTier, Direction, EvidenceRule, Judgement,
+    Phase, Place, Plan, Reading, Ruling, ServerState, Setting, SettingType, Sourced, Trial, TrialId, Unit,
+    Verdict,
 };
+use chrono::TimeDelta;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -366,6 +368,64 @@ fn a_kept_change_is_spare_when_its_level_would_hold_without_it() {
         Reading::Known { value: 95.0, at: DateTime::UNIX_EPOCH, query: String::new() },
     );
     assert_eq!(spared(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_spare_change_may_be_given_back_once_and_by_nobody_else_s_leave() {
+    let mut world = World::new();
+    let at = |days| Some(DateTime::UNIX_EPOCH + TimeDelta::days(days));
+    let mut first = kept(world.plan());
+    (first.id, first.closed_at) = (TrialId(1), at(0));
+    let mut second = Trial { id: TrialId(2), closed_at: at(1), ..first.clone() };
+    (second.plan.from, second.plan.to) = (Some(first.plan.to.clone()), "4GB".into());
+    let both = [first.clone(), second.clone()];
+    world.set_wal(0.1e6);
+    let report = world.decide();
+    let (memory, may) = (Memory::default(), world.permissions.clone());
+    let given = |kept: &[Trial], tried: &[Trial], memory: &Memory, permissions: &Permissions, days| {
+        let now = at(days).unwrap();
+        let giving_back = GivingBack { kept, tried, memory, permissions, after: TimeDelta::days(1), now };
+        let plans = giving_back.candidates(&report);
+        plans.iter().map(|(_, plan)| (plan.gives_back.unwrap().0, plan.to.clone())).collect::<Vec<_>>()
+    };
+    // The newest alone: the other lies below it.
+    assert_eq!(given(&both, &[], &memory, &may, 2), [(2, "1GB".to_owned())]);
+    assert_eq!(given(&both, &[], &memory, &may, 1), [], "kept a moment ago");
+    let tried = |id, phase, days| {
+        let mut trial = Trial { id: TrialId(id), phase, closed_at: at(days), ..second.clone() };
+        trial.plan.gives_back = Some(TrialId(2));
+        [trial]
+    };
+    assert_eq!(given(&both, &tried(3, Phase::Reverted, 2), &memory, &may, 2), [], "it just was needed");
+    assert_eq!(given(&both, &tried(3, Phase::Reverted, 2), &memory, &may, 3).len(), 1);
+    let gone = tried(3, Phase::Kept, 2);
+    assert_eq!(given(&both[..1], &gone, &memory, &may, 3), [(1, "32MB".to_owned())], "the step below");
+    let again = [first.clone(), Trial { id: TrialId(4), ..second.clone() }];
+    assert_eq!(given(&again, &gone, &memory, &may, 9), [], "given back, and needed again");
+    let frozen = Memory { frozen: [("max_wal_size".into(), "edited".to_owned())].into(), ..memory.clone() };
+    assert_eq!(given(&both, &[], &frozen, &may, 2), []);
+    let halted = Memory { halted: Some("an undo failed".to_owned()), ..memory.clone() };
+    assert_eq!(given(&both, &[], &halted, &may, 2), []);
+    assert_eq!(given(&both, &[], &memory, &Permissions { low: false, ..may.clone() }, 2), []);
+    let restarts = both.clone().map(|mut trial| {
+        trial.plan.activation = Activation::Restart;
+        trial
+    });
+    let never = Permissions { restart: Err("never".to_owned()), ..may.clone() };
+    assert_eq!(given(&restarts, &[], &memory, &may, 2).len(), 1);
+    assert_eq!(given(&restarts, &[], &memory, &never, 2), []);
+}
+
+#[test]
+fn nearly_all_moments_must_bear_its_absence() {
+    let world = World::new();
+    let trial = kept(world.plan());
+    // It cut the goal by 80 %, so up to 0.16 of a level of 1 would be 0.8 without it.
+    let mut values = vec![0.15; 200];
+    values[..2].fill(0.17);
+    assert!(would_hold(&trial, &values, 1.0));
+    values[2] = 0.17;
+    assert!(!would_hold(&trial, &values, 1.0));
 }
 
 #[test]

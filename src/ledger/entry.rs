@@ -4,7 +4,7 @@
 //! the file is shared by people in several zones, and local time repeats an hour every autumn.
 
 use super::{Due, State, minute, second, storable::UNBOUNDED};
-use crate::model::{Comparison, Judgement, OldValue, Outcome, Place, Ruling, Trial, Verdict};
+use crate::model::{Comparison, Judgement, OldValue, Outcome, Phase, Place, Ruling, Trial, Verdict};
 use chrono::TimeDelta;
 use std::fmt::Write as _;
 
@@ -100,9 +100,11 @@ fn headline(out: &mut String, trial: &Trial, due: &Due) {
 fn result(trial: &Trial, kind: EntryKind) -> &'static str {
     match (kind, trial.verdict) {
         (EntryKind::Kept, _) if trial.plan.gives_back.is_some() => "🍃 no longer needed, given back",
-        (EntryKind::Reverted, Some(_)) if trial.plan.gives_back.is_some() => {
-            "📌 still needed, in place again"
-        }
+        (EntryKind::Reverted, Some(verdict)) if trial.plan.gives_back.is_some() => match verdict {
+            Verdict::Reverted if is_ruled_harmful(trial) => "📌 still needed, in place again",
+            Verdict::Reverted => "⚠️ in place again at once, before a verdict",
+            Verdict::Kept | Verdict::Undecided => "➖ not shown that it can go, in place again",
+        },
         (EntryKind::Kept, _) => "✅ improved",
         (EntryKind::Reverted, Some(Verdict::Reverted)) if is_ruled_harmful(trial) => {
             "❌ made it worse, put back"
@@ -213,9 +215,9 @@ fn reasons(out: &mut String, trial: &Trial) {
 
 fn undo_block(trial: &Trial, undo: &[String]) -> String {
     let plan = &trial.plan;
-    if let (Some(_), Some(value)) = (plan.gives_back, &plan.from) {
+    if let (Some(_), Some(value), Phase::Kept) = (plan.gives_back, &plan.from, &trial.phase) {
         return format!(
-            "**Undo:** set {} to {} again, by {}. Where its level breaks, leverd does so by itself.\n\n",
+            "**Undo:** set {} to {} again, by {}. Where its level breaks, leverd finds the lever again.\n\n",
             plan.parameter,
             line(value),
             plan.activation
@@ -337,7 +339,7 @@ fn cell(text: &str) -> String {
 mod tests {
     use super::super::fixtures::{at, judgement, kept, planned, reverted};
     use super::*;
-    use crate::model::{Phase, TrialId};
+    use crate::model::TrialId;
 
     fn rendered(trial: Trial, kind: EntryKind, what: &str, undo: &[&str]) -> String {
         let trial = Trial { id: TrialId(12), ..trial };
@@ -375,14 +377,24 @@ mod tests {
 
         **Why this result:** every level holds without it
 
-        **Undo:** set checkpoint_timeout to 10min again, by reload. Where its level breaks, leverd does so by itself.
+        **Undo:** set checkpoint_timeout to 10min again, by reload. Where its level breaks, leverd finds the lever again.
 
         <!-- leverd trial 12 kept 5f3a9c1e -->
         ");
         trial.phase = Phase::Reverted;
         trial.verdict = Some(Verdict::Reverted);
-        let needed = rendered(trial, EntryKind::Reverted, "judged", &[]);
-        assert!(needed.contains("* Result: 📌 still needed, in place again"), "{needed}");
+        let result = |trial: &Trial| {
+            let entry = rendered(trial.clone(), EntryKind::Reverted, "judged", &[]);
+            entry.lines().find_map(|line| line.strip_prefix("* Result: ").map(str::to_owned)).unwrap()
+        };
+        assert_eq!(result(&trial), "⚠️ in place again at once, before a verdict");
+        trial.judgements.last_mut().unwrap().ruling = Ruling::Revert;
+        assert_eq!(result(&trial), "📌 still needed, in place again");
+        trial.verdict = Some(Verdict::Undecided);
+        assert_eq!(result(&trial), "➖ not shown that it can go, in place again");
+        trial.phase = Phase::NeedsHuman;
+        let failed = rendered(trial, EntryKind::NeedsHuman, "the undo failed", &[]);
+        assert!(failed.contains("leverd rollback 12"), "{failed}");
     }
 
     #[test]

@@ -200,7 +200,8 @@ fn what_is_still_needed_is_in_place_again() {
     daemon.stop();
     assert!(rig.conf() == kept, "postgresql.conf is not as it was, byte for byte");
     let changelog = rig.project.read("CHANGELOG_TUNING.md");
-    assert!(changelog.contains("* Result: 📌 still needed, in place again"), "{changelog}");
+    assert!(changelog.contains("* Result: ⚠️ in place again at once, before a verdict"), "{changelog}");
+    assert!(changelog.contains("well outside of its level, past 62"), "{changelog}");
     let output = rig.project.leverd(&["status", "--json"], MINUTE);
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["kept"][0]["id"], 1, "{status}");

@@ -105,6 +105,11 @@ impl Book {
         kept.filter(|trial| trial.plan.gives_back.is_none()).cloned().collect()
     }
 
+    pub(super) fn give_backs(&self) -> Vec<Trial> {
+        let ended = self.trials.iter().filter(|trial| trial.phase.is_final());
+        ended.filter(|trial| trial.plan.gives_back.is_some()).cloned().collect()
+    }
+
     pub(super) fn is_frozen(&self, lever: &LeverName) -> bool {
         self.frozen.contains_key(lever)
     }
@@ -151,6 +156,7 @@ impl Book {
         let target = target();
         assert_eq!(real.open_trial(&target).unwrap(), self.open_trial());
         assert_eq!(real.kept(&target).unwrap(), self.kept());
+        assert_eq!(real.give_backs(&target).unwrap(), self.give_backs());
         assert_eq!(real.experience(&target).unwrap(), self.experience());
         assert_eq!(real.needing_human(&target).unwrap(), self.needing_human());
         assert_eq!(real.frozen(&target).unwrap(), self.frozen.values().cloned().collect::<Vec<_>>());

@@ -31,6 +31,11 @@ pub(super) fn not_held_back(world: &World, lever: &LeverName) {
         Some(Some(until)) => assert!(world.now >= *until, "{lever} is pulled before its cool-down ended"),
         None => {}
     }
+    not_for_a_person(world, lever);
+}
+
+/// What is frozen is not touched, nor is anything while an undo that failed waits.
+pub(super) fn not_for_a_person(world: &World, lever: &LeverName) {
     assert!(!world.book.is_frozen(lever), "{lever} is pulled while it is frozen");
     let wounds = world.book.trials.iter().filter(|trial| trial.phase == Phase::NeedsHuman);
     let open =

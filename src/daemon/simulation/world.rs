@@ -3,7 +3,7 @@
 use super::book::Book;
 use crate::model::{
     Activation, Arm, Comparison, Context, CostTier, Direction, Found, Intent, Judgement, Lever, LeverName,
-    OldValue, Place, Ruling, ServerState, Setting, SettingType, Sourced, Trial, TrialId, Unit,
+    OldValue, Place, Report, Ruling, ServerState, Setting, SettingType, Sourced, Trial, TrialId, Unit,
 };
 use crate::trial::{Effect, Event};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,8 +32,8 @@ pub(super) struct World {
     pub(super) ledger_full: bool,
     pub(super) files_full: bool,
     pub(super) metrics_missing: bool,
-    /// The last look found nothing wrong.
-    pub(super) compliant: bool,
+    /// What the last look said, where it found nothing wrong.
+    pub(super) compliant: Option<Report>,
     /// No faults any more.
     pub(super) calm: bool,
     /// This life of leverd is over.
@@ -67,7 +67,7 @@ impl World {
             ledger_full: false,
             files_full: false,
             metrics_missing: false,
-            compliant: false,
+            compliant: None,
             calm: false,
             dead: false,
             book,

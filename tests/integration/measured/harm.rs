@@ -210,6 +210,18 @@ struct Harm {
 }
 
 impl Harm {
+    /// Clients of the statement that waits as `commit_delay` says, at this pace.
+    fn delayed(pace: Duration, guards_latency: bool) -> Self {
+        Self {
+            settings: "",
+            prepare: "",
+            lever: ("commit_delay", "0", "10000"),
+            load: Load { clients: DELAYED_CLIENTS, statement: DELAYED, pace },
+            guards_latency,
+            small_host: false,
+        }
+    }
+
     fn start(&self) -> Target {
         let postgres = PrivatePostgres::start(self.settings);
         let small_host = self.small_host.then(|| SmallHost::start(&postgres.data()));
@@ -342,16 +354,7 @@ const DELAYED_CLIENTS: u32 = 10;
 #[test]
 fn three_times_the_latency_is_out_again() {
     let _turn = turn();
-    let load = Load { clients: DELAYED_CLIENTS, statement: DELAYED, pace: Duration::from_secs(1) };
-    let harm = Harm {
-        settings: "",
-        prepare: "",
-        lever: ("commit_delay", "0", "10000"),
-        load,
-        guards_latency: true,
-        small_host: false,
-    };
-    let target = harm.start();
+    let target = Harm::delayed(Duration::from_secs(1), true).start();
     let trial = Trial::of(&target.tune());
     assert!(trial.ending.contains("p95_write_latency was"), "{}", trial.ending);
     let normal = format!("(quantile_over_time(0.5, app_p95_ms[20s] @ {}))", trial.applied.timestamp());
@@ -362,16 +365,7 @@ fn three_times_the_latency_is_out_again() {
 #[test]
 fn half_of_the_throughput_is_out_again() {
     let _turn = turn();
-    let load = Load { clients: DELAYED_CLIENTS, statement: DELAYED, pace: Duration::ZERO };
-    let harm = Harm {
-        settings: "",
-        prepare: "",
-        lever: ("commit_delay", "0", "10000"),
-        load,
-        guards_latency: false,
-        small_host: false,
-    };
-    let target = harm.start();
+    let target = Harm::delayed(Duration::ZERO, false).start();
     let trial = Trial::of(&target.tune());
     assert!(trial.ending.contains("the work done was"), "{}", trial.ending);
     let normal = format!("(rate(app_done_total[20s] @ {}))", trial.applied.timestamp());
