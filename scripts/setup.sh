@@ -2,8 +2,9 @@
 # Installs what leverd needs, and only what is missing.
 #
 #   scripts/setup.sh --for run     Rust, a C compiler, Postgres' server programs, Prometheus
-#   scripts/setup.sh --for test    the same, and promtool, other exporters to compare with, rustfmt, clippy,
-#                                  and PostgreSQL 12 to 18 under .leverd/postgres
+#   scripts/setup.sh --for test    the same, and promtool, Alertmanager, other exporters to compare with, PgBouncer,
+#                                  on Linux a container engine, rustfmt, clippy, and PostgreSQL 12 to 18 under
+#                                  .leverd/postgres
 #
 # Debian and Ubuntu by apt, macOS by brew, Rust by rustup. What is there is found by looking for the programs, so a
 # run with everything in place changes nothing and asks no network. Nothing that it installs is left running, and
@@ -106,9 +107,9 @@ disable_new_services() {
     has systemctl || return 0
     for package in "$@"; do
         case "$package" in
-            prometheus*)
-                as_root systemctl disable "$package.service" >/dev/null 2>&1 ||
-                    say "setup: could not disable the service $package: it starts at the next boot"
+            prometheus* | pgbouncer | docker.io)
+                as_root systemctl disable "${package%.io}.service" >/dev/null 2>&1 ||
+                    say "setup: could not disable the service ${package%.io}: it starts at the next boot"
                 ;;
         esac
     done
@@ -159,6 +160,10 @@ if ! has_rust && ! has curl; then need "curl ca-certificates" ""; fi
 
 if [ "$PURPOSE" = test ]; then
     has promtool || need prometheus prometheus
+    has alertmanager || has prometheus-alertmanager || need prometheus-alertmanager alertmanager
+    has pgbouncer || need pgbouncer pgbouncer
+    # Its tests need an engine of their own, which takes root: not on macOS.
+    [ "$SYSTEM" = Darwin ] || has dockerd || need docker.io ""
     has prometheus-node-exporter || has node_exporter || need prometheus-node-exporter node_exporter
     has prometheus-postgres-exporter || has postgres_exporter ||
         need prometheus-postgres-exporter postgres_exporter
