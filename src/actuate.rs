@@ -1,5 +1,5 @@
-//! What applies, verifies and undoes a change: in `postgresql.conf` and its includes, by `ALTER SYSTEM`, and in an
-//! application's `.env`.
+//! What applies, verifies and undoes a change: in `postgresql.conf` and its includes, by `ALTER SYSTEM`, in an
+//! application's `.env`, in `pgbouncer.ini`, and a container's limits.
 //!
 //! In: a [`Plan`], later its [`Intent`]. Out: the place with the change (arm B) or without it (arm A), activated and
 //! verified, or an [`ActuateError`] and the place as it was.
@@ -14,10 +14,12 @@ mod alter_system;
 mod backup;
 mod command;
 mod conf_text;
+mod container_limit;
 mod data_folder;
 mod durable_file;
 mod env_file;
 mod error;
+mod ini_file;
 mod line_edit;
 mod managed_file;
 mod postgresql_conf;
@@ -29,13 +31,17 @@ mod verify;
 pub use error::ActuateError;
 
 use crate::config::Target;
-use crate::model::{Activation, Arm, Found, Intent, Place, Plan};
+use crate::docker::Engine;
+use crate::model::{Activation, Arm, Found, Intent, LimitKind, Place, Plan};
+use crate::postgres::pgbouncer;
 use fail::fail_point;
 use line_edit::Syntax;
 use postgresql_conf::{Located, PathMap};
 use restart::Restarter;
 use similar::TextDiff;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio_postgres::Client;
 
 /// Changes one target. It opens connections of its own only to see whether a restarted server answers, and to
@@ -43,13 +49,16 @@ use tokio_postgres::Client;
 #[derive(Debug)]
 pub struct Actuator {
     target: Target,
+    /// Of the container that Postgres runs in.
+    engine: Option<Arc<Engine>>,
     restarter: Restarter,
 }
 
 impl Actuator {
     /// For this target.
     pub fn new(target: &Target) -> Self {
-        Self { target: target.clone(), restarter: Restarter::new(target) }
+        let engine = target.container.as_ref().map(|container| Arc::new(Engine::new(container)));
+        Self { target: target.clone(), restarter: Restarter::new(target, engine.clone()), engine }
     }
 
     /// Reads the plan's place, computes the change and makes the backup in `backup_folder` (`BACKUPS/YYYYMMDD_HHMMSS`;
@@ -66,6 +75,10 @@ impl Actuator {
         if let Some(pg) = pg {
             server::is_the_one(pg, system_identifier).await?;
         }
+        if let Place::ContainerLimit { container, kind } = &plan.place {
+            let engine = self.engine(container, &plan.parameter)?;
+            return container_limit::prepare(engine, plan, *kind, pg, system_identifier, backup_folder).await;
+        }
         let Some(syntax) = syntax_of(&plan.place) else {
             let pg = open(pg).ok_or(ActuateError::NeedsConnection { doing: "ALTER SYSTEM" })?;
             available(plan)?;
@@ -79,9 +92,11 @@ impl Actuator {
         let located = self.located(plan, pg).await?;
         let (key, value) = (plan.parameter.clone(), plain_value(plan));
         let folder = backup_folder.to_owned();
+        let mounted_alone = self.is_mounted_alone(&located.file).await;
         blocking(move || {
-            let Located { file, text } = located;
-            managed_file::prepare(&file, &text, syntax, &key, &value, system_identifier, &folder)
+            let Located { file, text } = &located;
+            let original = managed_file::Original { file, text, syntax, mounted_alone };
+            managed_file::prepare(&original, &key, &value, system_identifier, &folder)
         })
         .await
     }
@@ -101,6 +116,14 @@ impl Actuator {
         pg: Option<&Client>,
     ) -> Result<(), ActuateError> {
         let pg = open(pg);
+        if let Place::ContainerLimit { container, kind } = place {
+            let engine = self.engine(container, &intent.parameter)?;
+            // An engine that is being restarted must not leave a change in place.
+            let patience = if arm == Arm::A { self.target.restart.timeout } else { Duration::ZERO };
+            container_limit::write(engine, intent, *kind, arm, patience).await?;
+            fail_point!("actuate::written", |_| std::process::abort());
+            return Ok(());
+        }
         let owned = intent.clone();
         match (syntax_of(place), pg) {
             (Some(syntax), _) => {
@@ -131,6 +154,10 @@ impl Actuator {
         place: &Place,
         pg: Option<&Client>,
     ) -> Result<Found, ActuateError> {
+        if let Place::ContainerLimit { container, kind } = place {
+            let engine = self.engine(container, &intent.parameter)?;
+            return container_limit::look(engine, intent, *kind).await;
+        }
         let owned = intent.clone();
         match (syntax_of(place), open(pg)) {
             (Some(syntax), _) => blocking(move || managed_file::look(&owned, syntax)).await,
@@ -156,6 +183,8 @@ impl Actuator {
                 Some(text) => command::run(command::shell(text), text, self.target.restart.timeout).await,
                 None => Ok(()),
             },
+            (Activation::AtOnce, _) => Ok(()),
+            (Activation::PoolerReload, _) => Ok(pgbouncer::reload(self.console()?).await?),
             (Activation::Restart, pg) => self.restarter.restart(pg).await,
         }
     }
@@ -174,6 +203,10 @@ impl Actuator {
         arm: Arm,
         pg: &Client,
     ) -> Result<(), ActuateError> {
+        if let Place::ContainerLimit { container, kind } = &plan.place {
+            let engine = self.engine(container, &plan.parameter)?;
+            return container_limit::verify(engine, intent, *kind, arm).await;
+        }
         let wanted = if arm == Arm::B { Found::After } else { Found::Before };
         let found = self.look(intent, &plan.place, Some(pg)).await?;
         if found != wanted {
@@ -181,6 +214,7 @@ impl Actuator {
         }
         match plan.place {
             Place::EnvFile(_) => Ok(()),
+            Place::PgBouncer(_) => self.verify_pooler(plan, intent, arm).await,
             _ => verify::in_effect(pg, plan, intent, arm).await,
         }
     }
@@ -188,16 +222,23 @@ impl Actuator {
     /// Commands that a person can paste to undo exactly this change. They hold no password.
     pub fn undo_commands(&self, plan: &Plan, intent: &Intent) -> Vec<String> {
         let dsn = self.target.dsn.expose();
+        if let Place::ContainerLimit { container, kind } = &plan.place {
+            return container_limit::put_back(intent, container, *kind).into_iter().collect();
+        }
         let mut commands = undo_text::put_back(plan, intent, dsn);
         let restart = self.restarter.shown();
         let app_reload = self.target.app_reload.as_deref();
-        commands.extend(undo_text::activate(plan.activation, dsn, restart, app_reload));
+        let console = self.console().unwrap_or_default();
+        commands.extend(undo_text::activate(plan.activation, dsn, restart, app_reload, console));
         commands
     }
 
     /// The unified diff that the plan would make, or the statement that it would run. Changes nothing.
     pub async fn preview(&self, plan: &Plan, pg: Option<&Client>) -> Result<String, ActuateError> {
         let value = plain_value(plan);
+        if let Place::ContainerLimit { container, kind } = &plan.place {
+            return self.preview_limit(container, *kind, plan).await;
+        }
         let Some(syntax) = syntax_of(&plan.place) else {
             available(plan)?;
             let sql = alter_system::statement(&plan.parameter, Some(&value))?;
@@ -233,7 +274,7 @@ impl Actuator {
                 let main = main.clone();
                 blocking(move || postgresql_conf::locate(&main, &map, &key)).await
             }
-            Place::EnvFile(path) => {
+            Place::EnvFile(path) | Place::PgBouncer(path) => {
                 let path = path.clone();
                 blocking(move || {
                     let file = durable_file::real_path(&path)?;
@@ -242,10 +283,70 @@ impl Actuator {
                 })
                 .await
             }
-            Place::AlterSystem | Place::ServerConf | Place::Unavailable(_) => {
+            Place::AlterSystem | Place::ServerConf | Place::ContainerLimit { .. } | Place::Unavailable(_) => {
                 Err(unavailable(plan, "it has no file"))
             }
         }
+    }
+
+    /// The engine of this container.
+    fn engine(&self, container: &str, parameter: &str) -> Result<&Engine, ActuateError> {
+        let engine = self.engine.as_deref().filter(|engine| engine.container() == container);
+        engine.ok_or_else(|| ActuateError::Unavailable {
+            parameter: parameter.to_owned(),
+            reason: format!("`target.docker.container` does not name the container {container}"),
+        })
+    }
+
+    /// PgBouncer's console.
+    fn console(&self) -> Result<&str, ActuateError> {
+        let pooler = self.target.pgbouncer.as_ref().ok_or_else(|| ActuateError::Unavailable {
+            parameter: "pgbouncer.ini".to_owned(),
+            reason: "`target.pgbouncer` is not configured".to_owned(),
+        })?;
+        Ok(pooler.admin_dsn.expose())
+    }
+
+    /// Whether the target's container sees this very file rather than its folder. An engine that cannot be asked counts
+    /// as no; the verification shows where that was wrong.
+    async fn is_mounted_alone(&self, file: &Path) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let Ok(state) = engine.state().await else { return false };
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        state.mounts.iter().any(|mount| real(&mount.source) == file)
+    }
+
+    /// Whether PgBouncer says that it has the value of `arm`.
+    async fn verify_pooler(&self, plan: &Plan, intent: &Intent, arm: Arm) -> Result<(), ActuateError> {
+        let found = pgbouncer::setting(self.console()?, &plan.parameter).await?;
+        let old = managed_file::old_value(intent, Syntax::PgBouncerIni).or_else(|| plan.from.clone());
+        let expected = if arm == Arm::B { Some(plan.to.clone()) } else { old };
+        // What was absent has the default back, which only PgBouncer knows.
+        if expected.is_none() || found == expected {
+            return Ok(());
+        }
+        Err(ActuateError::NotInEffect {
+            parameter: plan.parameter.clone(),
+            expected: expected.unwrap_or_default(),
+            found: found.unwrap_or_else(|| "unknown to PgBouncer".to_owned()),
+            why: "SHOW CONFIG says so after RELOAD; does its `%include` set it too?".to_owned(),
+        })
+    }
+
+    async fn preview_limit(
+        &self,
+        container: &str,
+        kind: LimitKind,
+        plan: &Plan,
+    ) -> Result<String, ActuateError> {
+        let now = self.engine(container, &plan.parameter)?.limits().await?;
+        let value = kind.parse(&plan.to).map_err(|why| ActuateError::Value {
+            parameter: plan.parameter.clone(),
+            value: plan.to.clone(),
+            why,
+        })?;
+        let command = container_limit::command(container, kind, &now.with(kind, value));
+        Ok(format!("{command}  # now: {now}\n"))
     }
 
     fn not_in_place(&self, intent: &Intent, arm: Arm, plan: &Plan, found: Found) -> ActuateError {
@@ -282,7 +383,8 @@ fn syntax_of(place: &Place) -> Option<Syntax> {
     match place {
         Place::PostgresqlConf(_) => Some(Syntax::PostgresqlConf),
         Place::EnvFile(_) => Some(Syntax::EnvFile),
-        Place::AlterSystem | Place::ServerConf | Place::Unavailable(_) => None,
+        Place::PgBouncer(_) => Some(Syntax::PgBouncerIni),
+        Place::AlterSystem | Place::ServerConf | Place::ContainerLimit { .. } | Place::Unavailable(_) => None,
     }
 }
 
@@ -291,7 +393,11 @@ fn available(plan: &Plan) -> Result<(), ActuateError> {
         Place::Unavailable(reason) => Err(unavailable(plan, reason)),
         // A plan's place is resolved when it is made: it never reaches this room unresolved.
         Place::ServerConf => Err(unavailable(plan, "its place was not resolved")),
-        Place::PostgresqlConf(_) | Place::AlterSystem | Place::EnvFile(_) => Ok(()),
+        Place::PostgresqlConf(_)
+        | Place::AlterSystem
+        | Place::EnvFile(_)
+        | Place::ContainerLimit { .. }
+        | Place::PgBouncer(_) => Ok(()),
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 failed, 64 bad configuration, 75 try later.
 
+mod approve;
 mod baseline;
 mod check;
 mod configured;
+mod documents;
 mod exporter;
 mod gauntlet;
+mod health;
 mod history;
 mod logs;
 mod narrate;
@@ -15,6 +18,7 @@ mod render;
 mod rollback;
 mod run;
 mod sandbox;
+mod service;
 mod signals;
 mod status;
 mod thaw;
@@ -70,6 +74,10 @@ enum Command {
     History(history::Args),
     /// Put kept changes back
     Rollback(rollback::Args),
+    /// Say yes to a plan that waits for a person
+    Approve(approve::Args),
+    /// Say no to a plan that waits for a person
+    Reject(approve::Args),
     /// Let leverd use a lever again that a person's edit froze
     Thaw(thaw::Args),
     /// Check the configuration, and everything that it names
@@ -82,6 +90,14 @@ enum Command {
     Gauntlet(gauntlet::Args),
     /// The daemon: the loop, for ever
     Run(run::Args),
+    /// Install leverd as a service of systemd or launchd, take it away again, show it
+    Service(service::Args),
+    /// Ask a running leverd whether it is well
+    Health(health::Args),
+    /// Print what a shell needs to complete leverd's commands
+    Completions(documents::Completions),
+    /// Write the manual's pages
+    Man(documents::Man),
 }
 
 /// Runs the command line's command, on a runtime of the size that it needs.
@@ -118,11 +134,17 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<ExitCode>
         Command::Status(args) => status::run(global, args).await,
         Command::History(args) => history::run(global, args).await,
         Command::Rollback(args) => rollback::run(global, args).await,
+        Command::Approve(args) => approve::run(global, args, true).await,
+        Command::Reject(args) => approve::run(global, args, false).await,
         Command::Thaw(args) => thaw::run(global, args).await,
         Command::Check(args) => check::run(global, args).await,
         Command::Exporter(args) => exporter::run(global, args).await,
         Command::Sandbox(args) => sandbox::run(global, args).await,
         Command::Gauntlet(args) => gauntlet::run(global, args).await,
         Command::Run(args) => run::run(global, args).await,
+        Command::Service(args) => service::run(global, &args),
+        Command::Health(args) => health::run(args).await,
+        Command::Completions(args) => documents::completions(&args),
+        Command::Man(args) => documents::man(&args),
     }
 }

@@ -6,6 +6,8 @@
 //! Text becomes a tree with lines (`document`), `${…}` is replaced in its scalars (`substitute`), typed values are
 //! read out of it (`reader`, one file for each section), and what one file says is held against the other (here).
 
+mod announce_section;
+mod api_section;
 mod baseline_file;
 mod defaults;
 mod document;
@@ -23,14 +25,17 @@ mod substitute;
 mod suggest;
 mod target_section;
 pub mod watch;
+mod windows;
 
 pub use baseline_file::{read_baseline, render_baseline};
 pub use errors::{ConfigError, ConfigErrors};
 pub use place::{Reach, place_for};
 pub use resolved::{
-    AbortLimits, Config, Cycle, ExporterConfig, LoadSignal, LogRotation, Paths, Policy, PostgresqlConf,
-    PrometheusConfig, Pull, Restart, RestartMethod, Secret, Target,
+    AbortLimits, AnnounceConfig, ApiConfig, Config, ContainerConfig, Cycle, EngineSocket, ExporterConfig,
+    LoadSignal, LogRotation, Paths, PgBouncerConfig, Policy, PostgresqlConf, PrometheusConfig, Pull, Restart,
+    RestartMethod, Secret, Target,
 };
+pub use windows::Window;
 
 use crate::model::{Lever, Signal, SignalName, Symptom};
 use document::{Node, Value, child_key};
@@ -40,6 +45,7 @@ use reader::At;
 use signals_section::Signals;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use substitute::{Sources, substitute};
 
@@ -105,6 +111,8 @@ pub fn load(leverd_yaml: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<
         substitute(&mut tree, "", &Sources { env, base: &root }, &levers_problems);
         let reach = Reach {
             postgresql_conf: &leverd.target.postgresql_conf,
+            container: leverd.target.container.as_ref().map(|container| container.name.as_str()),
+            pgbouncer: leverd.target.pgbouncer.as_ref().map(|pooler| pooler.config_file.as_path()),
             env_file: leverd.env_file.as_deref(),
             root: &root,
         };
@@ -130,6 +138,9 @@ pub fn load(leverd_yaml: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<
         symptom_mappings: levers.mappings,
         levers_file: leverd.levers,
         exporter: leverd.exporter,
+        api: leverd.api,
+        alert_symptoms: leverd.alert_symptoms,
+        announce: leverd.announce,
         paths: leverd.paths,
         log_rotation: leverd.log_rotation,
     })
@@ -228,6 +239,14 @@ fn read_text(file: &Path) -> Result<String, (String, String)> {
     };
     let mut bytes = Vec::new();
     let open = std::fs::File::open(file).map_err(cannot)?;
+    let mode = open.metadata().map_err(cannot)?.permissions().mode();
+    if mode & 0o002 != 0 {
+        // It names commands that leverd runs as its own user.
+        return Err((
+            format!("everybody may write this file (mode {:o}); allowed: its owner and group", mode & 0o777),
+            format!("chmod o-w {}", file.display()),
+        ));
+    }
     open.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err((

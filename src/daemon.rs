@@ -4,6 +4,8 @@
 //! comes from `decide`, when to do it from `trial`, whether it helped from `judge`. This is the only room, beside
 //! the command line, that may import them all.
 
+mod alert_board;
+mod approval;
 pub mod clock;
 mod drive;
 mod evidence;
@@ -17,6 +19,7 @@ mod progress;
 mod recovery;
 mod rollback;
 mod serve;
+mod service_manager;
 mod session;
 #[cfg(test)]
 mod simulation;

@@ -13,8 +13,8 @@ mod spare;
 mod worth;
 
 use crate::model::{
-    Baseline, Conclusion, Experience, Finding, Lever, LeverName, Report, Signal, SlaTarget, Snapshot,
-    Standing, Symptom, TargetName,
+    Baseline, Conclusion, CostTier, Experience, Finding, Lever, LeverName, Report, Signal, SlaTarget,
+    Snapshot, Standing, Symptom, TargetName,
 };
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -22,17 +22,41 @@ use std::collections::BTreeMap;
 pub use findings::find;
 pub use spare::{GivingBack, spare, would_hold};
 
-/// What may be done without asking a person.
+/// Whether a lever may be pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permit {
+    /// Without asking.
+    Free,
+    /// After a person's yes.
+    AfterApproval,
+    /// It is only reported.
+    Never,
+}
+
+/// What may be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permissions {
     /// Levers of the low tier.
-    pub low: bool,
+    pub low: Permit,
     /// Levers of the medium tier.
-    pub medium: bool,
+    pub medium: Permit,
     /// Levers of the high tier.
-    pub high: bool,
+    pub high: Permit,
     /// Levers that need a restart: `Err` says why not.
-    pub restart: Result<(), String>,
+    pub restart: Result<Permit, String>,
+    /// Any lever: `Err` says why not now, outside of the maintenance windows say.
+    pub now: Result<(), String>,
+}
+
+impl Permissions {
+    /// For levers of a tier.
+    pub fn of(&self, tier: CostTier) -> Permit {
+        match tier {
+            CostTier::Low => self.low,
+            CostTier::Medium => self.medium,
+            CostTier::High => self.high,
+        }
+    }
 }
 
 /// What the ledger remembers and a decision must respect.

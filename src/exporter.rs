@@ -16,7 +16,7 @@ mod page;
 mod postgres;
 mod slot;
 
-pub use own::{OwnMetrics, WebhookResult};
+pub use own::{Held, OwnMetrics, WebhookResult};
 
 use crate::config::{Config, ExporterConfig, Secret};
 use chrono::{DateTime, Utc};

@@ -14,6 +14,7 @@
 //!
 //! It does not decide, measure or change anything, and it knows no Postgres.
 
+mod answers;
 mod changelog;
 mod entry;
 mod error;
@@ -26,6 +27,7 @@ mod store;
 mod trials;
 mod tuning_log;
 
+pub use answers::{Answer, waits};
 pub use changelog::{Changelog, ChangelogError};
 pub use entry::{EntryKind, render};
 pub(crate) use entry::{interval, interval_name, lasted, look_text, one_line, outcome, percent};

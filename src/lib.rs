@@ -7,6 +7,7 @@
 pub mod model;
 
 pub mod config;
+pub mod docker;
 pub mod postgres;
 pub mod prometheus;
 
@@ -17,6 +18,7 @@ pub mod judge;
 pub mod trial;
 
 pub mod actuate;
+pub mod announce;
 pub mod ledger;
 
 pub mod exporter;

@@ -7,19 +7,22 @@
 //! Missing data is never a value. It decides nothing and changes nothing.
 
 pub mod baseline;
+mod container;
 mod env_values;
 mod facts;
 mod host;
 mod signals;
 mod vitals;
 
+pub use container::CpuPeriods;
 pub use facts::facts;
 pub use signals::{Grid, Reduce, SampleSeries, ask, load_samples, read_signal, samples, samples_on};
 pub use vitals::{Vitals, vitals};
 
 use crate::config::Config;
-use crate::model::{Alert, Reading, ServerState, Signal, SignalName, Snapshot};
-use crate::postgres::{server, stats, stats::Stats};
+use crate::docker::Engine;
+use crate::model::{Alert, ContainerState, PoolerState, Reading, ServerState, Signal, SignalName, Snapshot};
+use crate::postgres::{pgbouncer, server, stats, stats::Stats};
 use crate::prometheus::Client;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -34,26 +37,47 @@ const QUERIES_AT_ONCE: usize = 4;
 /// The label that makes an alert one of leverd's business.
 const TRIGGER: (&str, &str) = ("tuning_trigger", "true");
 
-/// Takes a snapshot. `previous` are the statistics of the last one, for the facts that are rates; the ones just read
-/// are returned for the next.
+/// What was read at an earlier look, for the facts that are rates.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Earlier<'a> {
+    /// Postgres' statistics.
+    pub stats: Option<&'a Stats>,
+    /// The container's CPU periods.
+    pub cpu_periods: Option<CpuPeriods>,
+}
+
+/// Takes a snapshot. The statistics just read are returned for the next one.
 pub async fn snapshot(
     config: &Config,
     prometheus: &Client,
     postgres: Result<&tokio_postgres::Client, String>,
-    previous: Option<&Stats>,
+    engine: Option<&Engine>,
+    earlier: Earlier<'_>,
     at: DateTime<Utc>,
 ) -> (Snapshot, Option<Stats>) {
     let begun = Instant::now();
-    let (readings, alerts, (server, stats)) = tokio::join!(
+    let (readings, alerts, (mut server, stats), container, pooler) = tokio::join!(
         readings(prometheus, &config.signals, at),
-        alerts(prometheus, at),
-        server_state(config, postgres, previous),
+        alerts(config, prometheus, at),
+        server_state(config, postgres, earlier.stats),
+        container(engine),
+        pooler(config),
     );
+    if let Ok(server) = &mut server {
+        if let Some(Ok(container)) = &container {
+            container::enter(container, earlier.cpu_periods, server);
+        }
+        if let Some(Ok(pooler)) = &pooler {
+            container::enter_pooler(pooler, server);
+        }
+    }
     let snapshot = Snapshot {
         at,
         readings,
         server,
         env_values: env_values::read(&config.levers),
+        container,
+        pooler,
         alerts: alerts.unwrap_or_else(|why| {
             tracing::debug!("the firing alerts are not known: {why}");
             Vec::new()
@@ -61,6 +85,15 @@ pub async fn snapshot(
         took: begun.elapsed(),
     };
     (snapshot, stats)
+}
+
+async fn container(engine: Option<&Engine>) -> Option<Result<ContainerState, String>> {
+    Some(engine?.state().await.map_err(|error| error.to_string()))
+}
+
+async fn pooler(config: &Config) -> Option<Result<PoolerState, String>> {
+    let dsn = config.target.pgbouncer.as_ref()?.admin_dsn.expose();
+    Some(pgbouncer::state(dsn).await.map_err(|error| error.to_string()))
 }
 
 /// Every signal's reading. When Prometheus is found to be down the rest is not asked: a hanging server would cost a
@@ -101,8 +134,14 @@ async fn readings(client: &Client, signals: &[Signal], at: DateTime<Utc>) -> BTr
     readings
 }
 
-async fn alerts(client: &Client, at: DateTime<Utc>) -> Result<Vec<Alert>, String> {
-    client.alerts_firing(TRIGGER, at).await.map_err(|error| error.to_string())
+async fn alerts(config: &Config, client: &Client, at: DateTime<Utc>) -> Result<Vec<Alert>, String> {
+    let mut alerts = client.alerts_firing(TRIGGER, at).await.map_err(|error| error.to_string())?;
+    for alert in &mut alerts {
+        if alert.symptom.is_none() {
+            alert.symptom = config.alert_symptoms.get(&alert.name).cloned();
+        }
+    }
+    Ok(alerts)
 }
 
 /// The server's state with its facts and its memory; the statistics may be missing on their own.

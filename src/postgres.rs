@@ -3,6 +3,7 @@
 //! Always holds: one connection, with timeouts for connecting, statements and locks; no error shows a password.
 
 mod connect;
+pub mod pgbouncer;
 pub mod server;
 pub mod settings;
 pub mod stats;

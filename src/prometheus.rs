@@ -17,7 +17,7 @@ pub use answer::{RangeSeries, Sample};
 pub use error::PrometheusError;
 
 use crate::config::{PrometheusConfig, Secret};
-use crate::model::Alert;
+use crate::model::{Alert, Symptom};
 use answer::{Data, Envelope};
 use chrono::{DateTime, Utc};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
@@ -141,7 +141,8 @@ impl Client {
             .filter_map(|sample| {
                 let since_ms = sample.value? * 1000.0;
                 let active_since = DateTime::from_timestamp_millis(since_ms as i64)?;
-                Some(Alert { name: sample.labels.get("alertname")?.clone(), active_since })
+                let symptom = sample.labels.get("symptom").map(|symptom| Symptom::new(symptom.clone()));
+                Some(Alert { name: sample.labels.get("alertname")?.clone(), active_since, symptom })
             })
             .collect();
         alerts.sort_by(|a, b| (&a.name, a.active_since).cmp(&(&b.name, b.active_since)));
@@ -313,7 +314,8 @@ fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<Stri
 }
 
 /// The system's certificates are read only where they are used: they cost milliseconds and memory.
-fn tls(with_roots: bool) -> Result<rustls::ClientConfig, String> {
+/// ring's TLS, with this host's certificate authorities where they are needed.
+pub(crate) fn tls(with_roots: bool) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     if with_roots {
         let found: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;

@@ -7,7 +7,9 @@
 //! only by a judgement that says so; every way out that is not `Kept` puts the old value back, or says in its
 //! final phase that a person must (`Frozen`, `NeedsHuman`); a final phase is never left.
 
-use crate::model::{Activation, Arm, Found, Intent, Judgement, Phase, Plan, Ruling, Trial, TrialId, Verdict};
+use crate::model::{
+    Activation, Arm, Found, Intent, Judgement, LimitKind, Phase, Place, Plan, Ruling, Trial, TrialId, Verdict,
+};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -121,14 +123,25 @@ pub fn open(plan: Plan, before_from: DateTime<Utc>, now: DateTime<Utc>) -> Trial
     }
 }
 
+/// A trial that waits for a person's yes, until `until`.
+pub fn await_approval(
+    plan: Plan,
+    before_from: DateTime<Utc>,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Trial {
+    Trial { phase: Phase::AwaitApproval, deadline: Some(until), ..open(plan, before_from, now) }
+}
+
 /// How many looks at the evidence this trial may take: an honest interval pays for all of them.
 pub fn looks(plan: &Plan, timing: &Timing) -> u8 {
     1 + timing.max_extensions + u8::from(switches_back(plan))
 }
 
-/// A-B-A is for levers that reload: nobody restarts a server twice to make sure.
+/// A-B-A is for levers that reload: nobody restarts a server twice to make sure, nor takes memory away that is in use.
 fn switches_back(plan: &Plan) -> bool {
-    plan.activation != Activation::Restart
+    let memory = matches!(plan.place, Place::ContainerLimit { kind: LimitKind::Memory, .. });
+    plan.activation != Activation::Restart && !memory
 }
 
 /// Moves the trial by one event. An event that has no meaning in the present phase changes nothing.
@@ -168,6 +181,7 @@ impl Mover<'_> {
     fn before_touching(mut self, event: Event) -> Step {
         match (&self.trial.phase, event) {
             (Phase::Planned | Phase::AwaitApproval, Event::Begin) => {
+                self.trial.deadline = None;
                 self.go(Phase::Preflight, Some(Effect::Preflight))
             }
             (Phase::Preflight, Event::PreflightPassed) => (self.trial, Some(Effect::Prepare)),

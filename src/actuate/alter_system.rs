@@ -87,6 +87,7 @@ pub(super) async fn prepare(
         sha256_before: bytes.as_deref().map(sha256).unwrap_or_default(),
         sha256_after: String::new(),
         backup: copy,
+        in_place: false,
     })
 }
 
@@ -154,7 +155,7 @@ fn value_under(intent: &Intent, arm: Arm) -> Option<&str> {
     match (arm, &intent.old) {
         (Arm::B, _) => Some(&intent.new),
         (Arm::A, OldValue::AutoConf(old)) => Some(old),
-        (Arm::A, OldValue::Absent | OldValue::Line { .. }) => None,
+        (Arm::A, OldValue::Absent | OldValue::Line { .. } | OldValue::Container(_)) => None,
     }
 }
 
@@ -231,6 +232,7 @@ mod tests {
             sha256_before: String::new(),
             sha256_after: String::new(),
             backup: None,
+            in_place: false,
         };
         let error = write_offline(&intent, Arm::A, &[]).unwrap_err();
         assert!(matches!(error, ActuateError::NeedsConnection { .. }), "{error}");

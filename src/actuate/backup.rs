@@ -5,6 +5,7 @@
 
 use super::ActuateError;
 use super::durable_file::{create, io_error, sha256};
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -13,15 +14,38 @@ use std::path::{Path, PathBuf};
 /// Folders tried for one change: `20240115_103000`, `20240115_103000_2`, …
 const MAX_SAME_SECOND: u32 = 20;
 
+/// Writes `record`, what stood somewhere that is no file, into a folder of its own, with the command that puts it back.
+pub(super) fn make_record(
+    folder: &Path,
+    name: &str,
+    place: &Path,
+    record: &[u8],
+    put_back: &str,
+) -> Result<PathBuf, ActuateError> {
+    let readme = format!(
+        "What {} was before leverd changed it.\n\nTo put it back:\n\n    {put_back}\n",
+        place.display()
+    );
+    keep(folder, name.as_ref(), record, |_| readme)
+}
+
 /// Copies `bytes` of `file` into `folder`, or into `folder_2` … where another change of the same second stands there.
 pub(super) fn make(folder: &Path, file: &Path, bytes: &[u8]) -> Result<PathBuf, ActuateError> {
-    let name = file.file_name().unwrap_or_default();
+    keep(folder, file.file_name().unwrap_or_default(), bytes, |copy| readme(file, copy, bytes))
+}
+
+fn keep(
+    folder: &Path,
+    name: &OsStr,
+    bytes: &[u8],
+    readme: impl FnOnce(&Path) -> String,
+) -> Result<PathBuf, ActuateError> {
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent).map_err(|source| io_error("creating", parent, source))?;
     }
     let own = own_folder(folder)?;
     let copy = own.join(name);
-    let readme = readme(file, &copy, bytes);
+    let readme = readme(&copy);
     let made = create(&copy, bytes)
         .and_then(|()| create(&own.join("README"), readme.as_bytes()))
         .and_then(|()| sync_parent(&own));

@@ -88,6 +88,72 @@ pub(super) fn replace(real: &Path, seen: &[u8], new: &[u8]) -> Result<(), Actuat
     sync_folder(real)
 }
 
+/// Writes `new` into a file that cannot be replaced, because it is mounted by itself: its new bytes over the old ones,
+/// then its new length, then synced. A kill in between leaves the beginning of one text and the end of the other, which
+/// [`torn`] knows; what is read meanwhile may be such a mixture, so nothing may be told to read it until this is done.
+pub(super) fn write_in_place(real: &Path, seen: &[u8], new: &[u8]) -> Result<(), ActuateError> {
+    let metadata = fs::symlink_metadata(real).map_err(|source| io_error("reading", real, source))?;
+    if metadata.mode() & 0o222 == 0 {
+        return Err(not_writable(real, "its mode is read-only"));
+    }
+    let writing = |source| io_error("writing", real, source);
+    if read(real)? != seen {
+        return Err(not_writable(real, "it changed while it was being edited; try again"));
+    }
+    let mut file = OpenOptions::new().write(true).open(real).map_err(writing)?;
+    make_room(&file, new.len() as u64).map_err(writing)?;
+    let half = new.len() / 2;
+    file.write_all(&new[..half]).map_err(writing)?;
+    fail_point!("actuate::half_written", |_| std::process::abort());
+    file.write_all(&new[half..]).map_err(writing)?;
+    fail_point!("actuate::not_cut", |_| std::process::abort());
+    file.set_len(new.len() as u64).and_then(|()| file.sync_all()).map_err(writing)
+}
+
+/// A full disk must not stop a write half way.
+#[cfg(target_os = "linux")]
+fn make_room(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        // Not every file system can; then the write itself says so, and what is torn is mended.
+        Err(rustix::io::Errno::OPNOTSUPP) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn make_room(_file: &File, _bytes: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether a text is what a write of one of the two over the other leaves when it is cut short.
+pub(super) fn torn(text: &[u8], one: &[u8], other: &[u8]) -> bool {
+    let is_mixture = |new: &[u8], old: &[u8]| {
+        let written = text.iter().zip(new).take_while(|(a, b)| a == b).count();
+        // From some point on, it is the old text at the same offset; the length is the longer of what was written and
+        // the old one's.
+        (0..=written)
+            .rev()
+            .any(|at| text.len() == old.len().max(at) && text.get(at..) == old.get(at.min(old.len())..))
+    };
+    text != one && text != other && (is_mixture(one, other) || is_mixture(other, one))
+}
+
+/// Whether a file is a mount point by itself, as in a container that was given this file alone.
+#[cfg(target_os = "linux")]
+pub(super) fn is_mount_point(real: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field; blanks in it are written as \\040.
+    let wanted = real.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    mounts.lines().any(|line| line.split(' ').nth(4) == Some(wanted.as_str()))
+}
+
+/// The same: only Linux has such mounts.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_mount_point(_real: &Path) -> bool {
+    false
+}
+
 /// Makes sure that what stands there survives a power cut: for a file that an interrupted run had replaced.
 pub(super) fn sync(real: &Path) -> Result<(), ActuateError> {
     File::open(real).and_then(|file| file.sync_all()).map_err(|source| io_error("syncing", real, source))?;

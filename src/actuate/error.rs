@@ -1,5 +1,6 @@
 //! Why a place could not be read, changed, activated or verified. Each text names the operation and its place.
 
+use crate::docker::DockerError;
 use crate::postgres::PostgresError;
 use std::io;
 use std::path::PathBuf;
@@ -93,6 +94,9 @@ pub enum ActuateError {
     /// Postgres refused, or did not answer.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// The container engine refused, or did not answer.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// The server, or the data folder, is another one than the change was made on.
     #[error("this is another Postgres: the change belongs to system identifier {expected}, here is {found}")]
     WrongServer {
@@ -162,18 +166,20 @@ impl ActuateError {
                 Some("leverd keeps its hands off; put the value back or tell it with `leverd thaw`")
             }
             Self::Postgres(error) => error.hint(),
+            Self::Docker(error) => error.hint(),
             Self::NeedsConnection { .. } => {
                 Some("start Postgres, or run this on the host of its data folder")
             }
             Self::WrongServer { .. } => Some("does `dsn` name the server that the ledger is about?"),
             Self::RestartForbidden => {
-                Some("set `restart.method` to pg_ctl, command, systemd or brew to allow it")
+                Some("set `restart.method` to pg_ctl, command, systemd, brew or docker to allow it")
             }
             Self::NotBack { .. } => Some("the server's own log says why it does not start"),
             Self::NotRestarted { .. } => Some("does the restart command name this server?"),
             Self::NotInEffect { .. } => Some(
                 "the command line, ALTER ROLE or ALTER DATABASE … SET and postgresql.auto.conf go before the file; \
-                 a bind mount of the single file does not see a replaced file: mount its folder",
+                 a bind mount of the single file does not see a replaced file: mount its folder, or name the container \
+                 (`target.docker`)",
             ),
             Self::Unavailable { .. } | Self::Value { .. } | Self::Unchanged { .. } | Self::Command { .. } => {
                 None

@@ -1,12 +1,12 @@
 //! Changing one assignment in a text of assignments, and undoing exactly that.
 //!
 //! In: a file's bytes, its [`Syntax`], a key, a value. Out: the bytes with the value's token changed where the key
-//! takes effect (its last assignment), or with one line more at the end; and what is needed to put that back.
+//! takes effect (its last assignment), or with one line more at the end, or below its section's head; and what is needed to put that back.
 //! Always holds: every byte outside of that token or line stays; undone changes of several keys, in any order, give
 //! the original back to the byte. Bytes need not be UTF-8, except those of the line that is changed.
 //! It knows no files and no server.
 
-use super::{conf_text, env_file};
+use super::{conf_text, env_file, ini_file};
 use crate::model::{Arm, OldValue};
 use std::ops::Range;
 
@@ -17,6 +17,8 @@ pub(super) enum Syntax {
     PostgresqlConf,
     /// `KEY=value`.
     EnvFile,
+    /// `key = value` in the section `[pgbouncer]`.
+    PgBouncerIni,
 }
 
 /// One assignment, as ranges of the text.
@@ -90,6 +92,7 @@ impl Syntax {
         match self {
             Self::PostgresqlConf => conf_text::entries(text),
             Self::EnvFile => env_file::entries(text),
+            Self::PgBouncerIni => ini_file::entries(text),
         }
     }
 
@@ -105,7 +108,7 @@ impl Syntax {
     pub(super) fn same_key(self, one: &str, other: &str) -> bool {
         match self {
             Self::PostgresqlConf => one.eq_ignore_ascii_case(other),
-            Self::EnvFile => one == other,
+            Self::EnvFile | Self::PgBouncerIni => one == other,
         }
     }
 
@@ -117,6 +120,10 @@ impl Syntax {
         Ok(match self {
             Self::PostgresqlConf => conf_text::token(value, old),
             Self::EnvFile => env_file::token(value, old),
+            Self::PgBouncerIni if ini_file::is_value(value) => value.to_owned(),
+            Self::PgBouncerIni => {
+                return Err(EditError::Value("it is empty, or begins or ends with a blank".to_owned()));
+            }
         })
     }
 
@@ -125,13 +132,31 @@ impl Syntax {
         match self {
             Self::PostgresqlConf if conf_text::is_name(key) => Ok(format!("{key} = {token}")),
             Self::EnvFile if env_file::is_key(key) => Ok(format!("{key}={token}")),
-            Self::PostgresqlConf | Self::EnvFile => Err(EditError::Value(format!("{key:?} is not a name"))),
+            Self::PgBouncerIni if ini_file::is_key(key) => Ok(format!("{key} = {token}")),
+            Self::PostgresqlConf | Self::EnvFile | Self::PgBouncerIni => {
+                Err(EditError::Value(format!("{key:?} is not a name")))
+            }
+        }
+    }
+
+    /// Where a line that was not there is added: the end, or below the head of its section.
+    fn insertion_point(self, text: &[u8]) -> usize {
+        match self {
+            Self::PostgresqlConf | Self::EnvFile => text.len(),
+            Self::PgBouncerIni => ini_file::insertion_point(text),
         }
     }
 }
 
 /// Sets `key` to `value` where it takes effect, or at the end where it is absent.
 pub(super) fn set(text: &[u8], syntax: Syntax, key: &str, value: &str) -> Result<Edit, EditError> {
+    if syntax == Syntax::PgBouncerIni
+        && let Some(number) = first_malformed(text, syntax)
+    {
+        return Err(EditError::Value(format!(
+            "line {number} is none that PgBouncer reads: correct it first"
+        )));
+    }
     let found = syntax.effective(text, key);
     let edit = match &found {
         Some(found) => change(text, syntax, found, value)?,
@@ -140,7 +165,7 @@ pub(super) fn set(text: &[u8], syntax: Syntax, key: &str, value: &str) -> Result
     // A quote that another line leaves open can make a new line part of that line's value: now, or once a line between
     // the two is gone.
     let may_close = match syntax {
-        Syntax::PostgresqlConf => false,
+        Syntax::PostgresqlConf | Syntax::PgBouncerIni => false,
         Syntax::EnvFile => env_file::open_quotes(text, found.as_ref()).any(|quote| edit.new.contains(quote)),
     };
     let after = syntax.effective(&edit.after, key);
@@ -151,8 +176,22 @@ pub(super) fn set(text: &[u8], syntax: Syntax, key: &str, value: &str) -> Result
     {
         Ok(edit)
     } else {
-        Err(EditError::Value("another line leaves a quote open, and could swallow it".to_owned()))
+        let why = match syntax {
+            Syntax::PostgresqlConf | Syntax::EnvFile => {
+                "another line leaves a quote open, and could swallow it"
+            }
+            Syntax::PgBouncerIni => "there is no section [pgbouncer] that it could stand in",
+        };
+        Err(EditError::Value(why.to_owned()))
     }
+}
+
+/// The number of the first line that the file's reader would refuse.
+fn first_malformed(text: &[u8], syntax: Syntax) -> Option<u32> {
+    syntax.entries(text).into_iter().find_map(|entry| match entry {
+        Entry::Malformed { number, .. } => Some(number),
+        Entry::Assignment(_) => None,
+    })
 }
 
 /// Every assignment but `except`: what an edit must not change.
@@ -190,9 +229,15 @@ fn change(text: &[u8], syntax: Syntax, found: &Assignment, value: &str) -> Resul
 }
 
 fn add(text: &[u8], syntax: Syntax, key: &str, value: &str) -> Result<Edit, EditError> {
-    let new = with_ending(text, &syntax.added_line(key, value)?);
-    let after = [text, new.as_bytes()].concat();
-    Ok(Edit { after, old: OldValue::Absent, new })
+    let (at, new) = to_add(text, syntax, &syntax.added_line(key, value)?);
+    Ok(Edit { after: spliced(text, at..at, new.as_bytes()), old: OldValue::Absent, new })
+}
+
+/// Where a line is added, and the line with its ending.
+fn to_add(text: &[u8], syntax: Syntax, line: &str) -> (usize, String) {
+    let at = syntax.insertion_point(text);
+    // In the middle it stands before another line, and the text before it ends with a line ending.
+    (at, with_ending(&text[..at], line))
 }
 
 /// A line to be added, with the line ending of the file's own style: behind it, or before it where the last line
@@ -248,14 +293,17 @@ pub(super) fn under_arm(
         (Standing::Before, Arm::A) | (Standing::After, Arm::B) => Some(text.to_vec()),
         (Standing::Before, Arm::B) => Some(match syntax.effective(text, key) {
             Some(found) => spliced(text, found.line, content(new).as_bytes()),
-            None => [text, with_ending(text, content(new)).as_bytes()].concat(),
+            None => {
+                let (at, line) = to_add(text, syntax, content(new));
+                spliced(text, at..at, line.as_bytes())
+            }
         }),
         (Standing::After, Arm::A) => {
             let found = syntax.effective(text, key)?;
             match old {
                 OldValue::Line { raw, .. } => Some(spliced(text, found.line, content(raw).as_bytes())),
                 OldValue::Absent => Some(spliced(text, added(text, &found, new), b"")),
-                OldValue::AutoConf(_) => None,
+                OldValue::AutoConf(_) | OldValue::Container(_) => None,
             }
         }
     }

@@ -6,12 +6,13 @@
 use super::command::{self, run, shell};
 use super::{ActuateError, server};
 use crate::config::{RestartMethod, Target};
+use crate::docker::{DockerError, Engine};
 use crate::postgres::{PostgresError, connect};
 use fail::fail_point;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -28,13 +29,14 @@ const PG_CTL_GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Restarter {
     target: Target,
+    engine: Option<Arc<Engine>>,
     /// Where the server's words went while it ran, so that they go there again: `pg_ctl` does not know it.
     log: Mutex<Option<PathBuf>>,
 }
 
 impl Restarter {
-    pub(super) fn new(target: &Target) -> Self {
-        Self { target: target.clone(), log: Mutex::new(None) }
+    pub(super) fn new(target: &Target, engine: Option<Arc<Engine>>) -> Self {
+        Self { target: target.clone(), engine, log: Mutex::new(None) }
     }
 
     fn timeout(&self) -> Duration {
@@ -62,6 +64,11 @@ impl Restarter {
             RestartMethod::Brew(formula) => {
                 format!("brew services restart {}", super::backup::shell_word(formula))
             }
+            RestartMethod::Docker => {
+                let container = self.engine.as_ref().map_or("", |engine| engine.container());
+                let seconds = self.timeout().as_secs();
+                format!("docker restart --time {seconds} {}", super::backup::shell_word(container))
+            }
         })
     }
 
@@ -82,6 +89,7 @@ impl Restarter {
             RestartMethod::Command(text) => run(shell(text), text, self.timeout()).await?,
             RestartMethod::Systemd(unit) => self.systemctl("restart", unit).await?,
             RestartMethod::Brew(formula) => self.brew(formula).await?,
+            RestartMethod::Docker => self.container().await?,
         }
         fail_point!("actuate::restarted", |_| std::process::abort());
         self.answers(before.as_deref()).await
@@ -109,6 +117,7 @@ impl Restarter {
                 self.systemctl("start", unit).await?;
             }
             RestartMethod::Brew(formula) => self.brew(formula).await?,
+            RestartMethod::Docker => self.container().await?,
         }
         self.answers(None).await
     }
@@ -123,6 +132,17 @@ impl Restarter {
         let mut command = Command::new("brew");
         command.args(["services", "restart", formula]);
         run(command, &format!("brew services restart {formula}"), self.timeout()).await
+    }
+
+    /// The container is restarted, or started; its server does not come back is what a server that does not start is.
+    async fn container(&self) -> Result<(), ActuateError> {
+        let engine = self.engine.as_ref().ok_or(ActuateError::RestartForbidden)?;
+        match engine.restart(self.timeout()).await {
+            Err(DockerError::NotBack { waited, why, log, .. }) => {
+                Err(ActuateError::NotBack { waited, why: format!("its container: {why}"), log })
+            }
+            done => Ok(done?),
+        }
     }
 
     async fn stop(&self, pg_ctl: &Path, data: &Path) -> Result<(), ActuateError> {

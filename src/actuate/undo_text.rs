@@ -11,6 +11,10 @@ use tokio_postgres::config::Host;
 /// What undoes the change in its place.
 pub(super) fn put_back(plan: &Plan, intent: &Intent, dsn: &str) -> Vec<String> {
     let alter = |sql: Result<String, _>| sql.map(|sql| psql(dsn, &sql)).unwrap_or_default();
+    if let (true, Some(backup)) = (intent.in_place, &intent.backup) {
+        // sed would replace the file, and the container go on seeing the one that is gone: `cp` writes into it.
+        return vec![format!("cp {} {}", quoted(backup), quoted(&intent.file))];
+    }
     match (&plan.place, &intent.old) {
         (Place::AlterSystem, OldValue::AutoConf(old)) => {
             vec![alter(super::alter_system::statement(&intent.parameter, Some(old)))]
@@ -27,10 +31,13 @@ pub(super) fn activate(
     dsn: &str,
     restart: Option<String>,
     app_reload: Option<&str>,
+    console: &str,
 ) -> Option<String> {
     match activation {
         Activation::Reload => Some(psql(dsn, "SELECT pg_reload_conf()")),
         Activation::AppReload => app_reload.map(str::to_owned),
+        Activation::AtOnce => None,
+        Activation::PoolerReload => Some(psql(console, "RELOAD")),
         Activation::Restart => Some(restart.unwrap_or_else(|| "# then restart PostgreSQL".to_owned())),
     }
 }
@@ -124,6 +131,7 @@ mod tests {
             sha256_before: String::new(),
             sha256_after: String::new(),
             backup: None,
+            in_place: false,
         }
     }
 
@@ -159,7 +167,7 @@ mod tests {
         insta::assert_snapshot!(sed(&intent(file, old, "a = 2\n"), Some("a = 1")),
             @"sed -i.before-undo 's/^a = 2$/a = 1/' /pg/postgresql.conf");
         let dsn = "postgresql://me:hunter2@db:5433/shop";
-        insta::assert_snapshot!(activate(Activation::Reload, dsn, None, None).unwrap(),
+        insta::assert_snapshot!(activate(Activation::Reload, dsn, None, None, "").unwrap(),
             @"psql -h db -p 5433 -U me -d shop -c 'SELECT pg_reload_conf()'");
     }
 }

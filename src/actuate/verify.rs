@@ -29,9 +29,7 @@ pub(super) async fn in_effect(
         Place::PostgresqlConf(main) => {
             PathMap::new(main, server::path_setting(pg, "config_file").await?.as_deref())
         }
-        Place::AlterSystem | Place::ServerConf | Place::EnvFile(_) | Place::Unavailable(_) => {
-            PathMap::default()
-        }
+        _ => PathMap::default(),
     };
     let wanted = wanted(plan, intent, arm);
     let deadline = Instant::now() + TAKES_EFFECT_WITHIN;
@@ -204,6 +202,7 @@ mod tests {
             reason: String::new(),
             passed_over: vec![],
             gives_back: None,
+            needs_approval: false,
         };
         let intent = Intent {
             system_identifier: 1,
@@ -214,6 +213,7 @@ mod tests {
             sha256_before: String::new(),
             sha256_after: String::new(),
             backup: None,
+            in_place: false,
         };
         (plan, intent)
     }

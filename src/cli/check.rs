@@ -125,9 +125,14 @@ fn target(config: &Config) -> Section {
         RestartMethod::Command(command) => format!("command: {command}"),
         RestartMethod::Systemd(unit) => format!("systemctl restart {unit}"),
         RestartMethod::Brew(formula) => format!("brew services restart {formula}"),
+        RestartMethod::Docker => "the container is restarted by its engine".to_owned(),
     };
     let policy = &config.policy;
-    let pull = |pull: Pull| if pull == Pull::Auto { "auto" } else { "shadow" };
+    let pull = |pull: Pull| match pull {
+        Pull::Auto => "auto",
+        Pull::Approve => "approve",
+        Pull::Shadow => "shadow",
+    };
     let tiers = format!(
         "low {}, medium {}, high {}, restart {}",
         pull(policy.low),
@@ -135,13 +140,31 @@ fn target(config: &Config) -> Section {
         pull(policy.high),
         pull(policy.restart)
     );
+    let windows: Vec<String> = policy.windows.iter().map(ToString::to_string).collect();
+    let windows = match (windows.is_empty(), policy.windows_for_all) {
+        (true, _) => "always".to_owned(),
+        (false, true) => format!("every change: {}", windows.join("; ")),
+        (false, false) => format!("restarts: {}", windows.join("; ")),
+    };
+    let alerts = match &config.api.token {
+        Some(_) => "whoever has the token may send alerts",
+        None => "nobody may send alerts: there is no token",
+    };
+    let pooler = target.pgbouncer.as_ref().map(|pooler| pooler.config_file.display().to_string());
     for (what, value) in [
         ("name", target.name.to_string()),
         ("environment", config.environment.to_string()),
         ("settings", conf),
         ("restart", restart),
+        (
+            "container",
+            target.container.as_ref().map_or("none".to_owned(), |container| container.name.clone()),
+        ),
+        ("PgBouncer", pooler.unwrap_or_else(|| "none".to_owned())),
         ("policy", tiers),
+        ("windows", windows),
         ("Prometheus", config.prometheus.url.clone()),
+        ("webhook", alerts.to_owned()),
     ] {
         section.row([what.to_owned(), value]);
     }
@@ -203,8 +226,11 @@ fn levers(config: &Config) -> Section {
 
 fn place(lever: &Lever) -> String {
     match &lever.place {
-        Place::PostgresqlConf(file) | Place::EnvFile(file) => file.display().to_string(),
+        Place::PostgresqlConf(file) | Place::EnvFile(file) | Place::PgBouncer(file) => {
+            file.display().to_string()
+        }
         Place::AlterSystem => "ALTER SYSTEM".to_owned(),
+        Place::ContainerLimit { container, .. } => format!("the container {container}"),
         Place::ServerConf => "the server's own file".to_owned(),
         Place::Unavailable(why) => format!("not available: {why}"),
     }

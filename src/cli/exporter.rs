@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
@@ -127,13 +126,11 @@ async fn serve(listener: TcpListener, options: Options) -> anyhow::Result<()> {
 
 fn state_of(exporter: Exporter) -> ApiState {
     let of_metrics = exporter.clone();
-    ApiState {
-        metrics: Arc::new(move || of_metrics.render()),
-        readiness: Arc::new(move || {
-            let (ready, reason) = exporter.readiness();
-            Readiness { ready, reason }
-        }),
-    }
+    let readiness = move || {
+        let (ready, reason) = exporter.readiness();
+        Readiness { ready, reason }
+    };
+    ApiState::showing(move || of_metrics.render(), readiness)
 }
 
 fn options(args: &Args, configured: Option<&Config>, listen: SocketAddr) -> Options {

@@ -246,10 +246,11 @@ fn facts(out: &mut String, trial: &Trial) {
     let plan = &trial.plan;
     let time = |at: Option<DateTime<Utc>>| at.map(|at| format!("{} UTC", second(at)));
     let place = match &plan.place {
-        Place::PostgresqlConf(file) | Place::EnvFile(file) => {
+        Place::PostgresqlConf(file) | Place::EnvFile(file) | Place::PgBouncer(file) => {
             trial.intent.as_ref().map_or(file, |intent| &intent.file).display().to_string()
         }
         Place::AlterSystem => "ALTER SYSTEM".to_owned(),
+        Place::ContainerLimit { container, .. } => format!("the container {container}"),
         Place::ServerConf => "the server's own file".to_owned(),
         Place::Unavailable(why) => one_line(why),
     };
@@ -257,6 +258,7 @@ fn facts(out: &mut String, trial: &Trial) {
         OldValue::Absent => "not set".to_owned(),
         OldValue::Line { raw, number } => format!("line {number}: {}", raw.trim_end()),
         OldValue::AutoConf(value) => format!("ALTER SYSTEM had set {value}"),
+        OldValue::Container(limits) => limits.to_string(),
     });
     let backup = trial.intent.as_ref().and_then(|intent| intent.backup.as_ref());
     let rows = [

@@ -29,7 +29,7 @@ struct Narrator {
 impl Narrator {
     fn tell(&mut self, progress: &Progress) {
         match progress {
-            Progress::Observed(_) => {}
+            Progress::Observed(_) | Progress::Held(..) => {}
             Progress::Decided(report) => {
                 let mut text =
                     format!("{}\n{}", render::findings(&report.findings), render::conclusion(report));

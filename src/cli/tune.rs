@@ -63,6 +63,11 @@ async fn tune(session: &mut Session, stop: &CancellationToken, cycles: Option<u3
         let stopped = stop.is_cancelled();
         match turn {
             Turn::Tried(trial) | Turn::Parked(trial) => trials.push(*trial),
+            // The note told which; a person answers, and runs this again.
+            Turn::Awaiting(trial) => {
+                trials.push(*trial);
+                return Ok(End { trials, report: None, stopped });
+            }
             Turn::Rested(report) => {
                 let blind = matches!(report.conclusion, Conclusion::CannotTell(_));
                 let since = *blind_since.get_or_insert_with(tokio::time::Instant::now);

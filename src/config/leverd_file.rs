@@ -6,16 +6,18 @@ use super::reader::{At, Fields};
 use super::signals_section::{self, Signals};
 use super::target_section::{self, path};
 use super::{
-    AbortLimits, Cycle, ExporterConfig, LoadSignal, LogRotation, Paths, Policy, PrometheusConfig, Pull,
-    Secret, Target, defaults,
+    AbortLimits, AnnounceConfig, ApiConfig, Cycle, ExporterConfig, LoadSignal, LogRotation, Paths, Policy,
+    PrometheusConfig, Pull, Secret, Target, Window, defaults,
 };
-use crate::model::Environment;
+use super::{announce_section, api_section};
+use crate::model::{Environment, Symptom};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The top-level keys.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "environment",
     "root",
     "target",
@@ -28,6 +30,9 @@ const KEYS: [&str; 14] = [
     "abort",
     "levers",
     "exporter",
+    "api",
+    "alerts",
+    "announce",
     "paths",
     "log",
 ];
@@ -45,6 +50,9 @@ pub(super) struct LeverdFile {
     pub(super) abort: AbortLimits,
     pub(super) levers: PathBuf,
     pub(super) exporter: ExporterConfig,
+    pub(super) api: ApiConfig,
+    pub(super) alert_symptoms: BTreeMap<String, Symptom>,
+    pub(super) announce: AnnounceConfig,
     pub(super) paths: Paths,
     pub(super) log_rotation: LogRotation,
 }
@@ -63,6 +71,7 @@ pub(super) fn read(at: &At<'_>, root: &Path) -> LeverdFile {
     let signals = signals_section::read(&top, environment, &cycle);
     let load = top.section("load", &["queries"]);
     let load = LoadSignal { queries: load.or("queries", defaults::load_queries(), signals_section::queries) };
+    let api = api_section::read(&top, root);
     LeverdFile {
         environment,
         target,
@@ -73,7 +82,10 @@ pub(super) fn read(at: &At<'_>, root: &Path) -> LeverdFile {
         policy: policy(&top),
         abort: abort(&top),
         levers: top.or("levers", root.join("config/levers.yaml"), |at| path(at, root)),
-        exporter: exporter(&top, &cycle, root),
+        exporter: exporter(&top, &cycle, root, api.token.is_some()),
+        api,
+        alert_symptoms: api_section::alert_symptoms(&top),
+        announce: announce_section::read(&top),
         cycle,
         paths: paths(&top, root),
         log_rotation: log_rotation(&top),
@@ -102,7 +114,7 @@ fn prometheus(top: &Fields<'_>) -> PrometheusConfig {
 }
 
 /// An HTTP address without a trailing slash. It is not quoted where it holds a user or a password.
-fn url(at: &At<'_>) -> Option<String> {
+pub(super) fn url(at: &At<'_>) -> Option<String> {
     let text = at.secret()?;
     let parsed = reqwest::Url::parse(text.trim()).ok().filter(|url| {
         matches!(url.scheme(), "http" | "https")
@@ -158,24 +170,35 @@ fn cycle(top: &Fields<'_>) -> Cycle {
 }
 
 fn policy(top: &Fields<'_>) -> Policy {
-    let fields = top.section("policy", &["low", "medium", "high", "restart", "give_back_after"]);
-    let pull = |at: &At<'_>| {
-        if at.scalar() == Some("approve") {
-            let hint = "shadow reports what would be done; `leverd tune` with auto does it".to_owned();
-            at.problem(
-                "found \"approve\", which comes with a later version; allowed: auto, shadow",
-                Some(hint),
-            );
-            return None;
-        }
-        at.one_of(&[("auto", Pull::Auto), ("shadow", Pull::Shadow)])
-    };
+    let keys = [
+        "low",
+        "medium",
+        "high",
+        "restart",
+        "give_back_after",
+        "approve_within",
+        "windows",
+        "windows_for",
+        "windows_zone",
+    ];
+    let fields = top.section("policy", &keys);
+    let words = [("auto", Pull::Auto), ("approve", Pull::Approve), ("shadow", Pull::Shadow)];
+    let pull = |at: &At<'_>| at.one_of(&words);
+    let windows = fields.get("windows").map(|at| {
+        let one = "a window such as \"Sat 02:00-04:00\", \"Mon-Fri 22:00-05:00\" or \"03:00-04:00\"";
+        at.items("a list of windows").iter().filter_map(|item| item.read(one, Window::parse)).collect()
+    });
     Policy {
         low: fields.or("low", Pull::Auto, pull),
         medium: fields.or("medium", Pull::Auto, pull),
         high: fields.or("high", Pull::Shadow, pull),
         restart: fields.or("restart", Pull::Auto, pull),
         give_back_after: fields.or("give_back_after", None, give_back_after),
+        approve_within: fields.or("approve_within", Duration::from_hours(24), At::positive_duration),
+        windows: windows.unwrap_or_default(),
+        windows_for_all: fields
+            .or("windows_for", false, |at| at.one_of(&[("restart", false), ("all", true)])),
+        windows_local: fields.or("windows_zone", false, |at| at.one_of(&[("utc", false), ("local", true)])),
     }
 }
 
@@ -208,11 +231,21 @@ fn abort(top: &Fields<'_>) -> AbortLimits {
     }
 }
 
-fn exporter(top: &Fields<'_>, cycle: &Cycle, root: &Path) -> ExporterConfig {
+fn exporter(top: &Fields<'_>, cycle: &Cycle, root: &Path, has_token: bool) -> ExporterConfig {
     let keys = ["listen", "host", "postgres", "write_probe", "sample_every", "procfs", "sysfs"];
     let fields = top.section("exporter", &keys);
     let address = |at: &At<'_>| {
-        at.read("an address such as 127.0.0.1:9188", |text| text.trim().parse::<SocketAddr>().ok())
+        let address =
+            at.read("an address such as 127.0.0.1:9188", |text| text.trim().parse::<SocketAddr>().ok())?;
+        if !address.ip().is_loopback() && !has_token {
+            let hint =
+                "set `api.token_file`; Prometheus names the token by `authorization: {credentials_file: …}`";
+            at.problem(
+                format!("{address} can be reached from other machines, and there is no token"),
+                Some(hint.to_owned()),
+            );
+        }
+        Some(address)
     };
     // A sample older than a scrape would be shown twice.
     let sample_every = Duration::from_secs(5).min(cycle.scrape_interval);

@@ -79,10 +79,10 @@ fn unique(at: &At<'_>, names: &mut Vec<(String, u32)>) -> Option<String> {
 fn lever(name: String, tier: CostTier, fields: &Fields<'_>, line: u32, reach: Reach<'_>) -> Option<Lever> {
     let config_file =
         fields.required("config_file", "monitoring/postgresql.conf, .env", None).and_then(|at| at.text());
-    let place = config_file.map(|file| place_for(&file, reach));
-    let parameter = fields
-        .required("parameter", "a parameter of Postgres, or a key of .env", None)
-        .and_then(|at| parameter(&at, place.as_ref()));
+    let parameter = fields.required("parameter", "a parameter of Postgres, or a key of .env", None);
+    let named = parameter.as_ref().and_then(|at| at.text()).unwrap_or_default();
+    let place = config_file.map(|file| place_for(&file, named.trim(), reach));
+    let parameter = parameter.and_then(|at| self::parameter(&at, place.as_ref()));
     let values = fields.required("recommended_values", VALUES_FORM, None).and_then(|at| values(&at));
     let default_value = fields.get("default_value").and_then(|at| at.text());
     let symptoms = fields.get("target_symptom").and_then(|at| at.name()).map(Symptom::new);

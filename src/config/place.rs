@@ -5,7 +5,7 @@
 //! `Unavailable` with a reason for people: the lever stays in every list, and is never pulled.
 
 use super::{Paths, PostgresqlConf};
-use crate::model::Place;
+use crate::model::{LimitKind, Place};
 use std::path::{Path, PathBuf};
 
 /// What a place depends on.
@@ -13,14 +13,19 @@ use std::path::{Path, PathBuf};
 pub struct Reach<'a> {
     /// `target.postgresql_conf`.
     pub postgresql_conf: &'a PostgresqlConf,
+    /// `target.docker.container`.
+    pub container: Option<&'a str>,
+    /// `target.pgbouncer.config_file`.
+    pub pgbouncer: Option<&'a Path>,
     /// `target.env_file`.
     pub env_file: Option<&'a Path>,
     /// Where relative paths start.
     pub root: &'a Path,
 }
 
-/// Resolves a lever's `config_file`.
-pub fn place_for(config_file: &str, reach: Reach<'_>) -> Place {
+/// Resolves a lever's `config_file`; a container's file holds several kinds of limits, so its place depends on the
+/// `parameter` too.
+pub fn place_for(config_file: &str, parameter: &str, reach: Reach<'_>) -> Place {
     let path = Path::new(config_file);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let named = || absolute(reach.root, path);
@@ -42,9 +47,14 @@ pub fn place_for(config_file: &str, reach: Reach<'_>) -> Place {
             None => existing(&named(), Place::EnvFile, "config_file; target.env_file may name another"),
         }
     } else if name.starts_with("docker-compose") || name.starts_with("compose.") {
-        Place::Unavailable("Docker limits come with a later version".to_owned())
+        limit(parameter, reach)
     } else if name.starts_with("pgbouncer") {
-        Place::Unavailable("connection pooling comes with a later version".to_owned())
+        match reach.pgbouncer {
+            Some(file) => existing(file, Place::PgBouncer, "target.pgbouncer.config_file"),
+            None => Place::Unavailable(
+                "no PgBouncer is named (`pgbouncer:` under `target:` in leverd.yaml)".to_owned(),
+            ),
+        }
     } else if name.ends_with(".conf") {
         existing(&named(), Place::PostgresqlConf, "config_file")
     } else {
@@ -52,6 +62,19 @@ pub fn place_for(config_file: &str, reach: Reach<'_>) -> Place {
             "{config_file} is no file that leverd can write: it writes postgresql.conf, other *.conf of Postgres, \
              and .env"
         ))
+    }
+}
+
+/// A limit of the target's container. The compose file itself stays as it is: the engine is told.
+fn limit(parameter: &str, reach: Reach<'_>) -> Place {
+    match (reach.container, LimitKind::of(parameter)) {
+        (None, _) => {
+            Place::Unavailable("no container is named (`docker:` under `target:` in leverd.yaml)".to_owned())
+        }
+        (_, None) => Place::Unavailable(format!(
+            "{parameter} is no limit that leverd can move: it moves mem_limit and cpus of a container"
+        )),
+        (Some(container), Some(kind)) => Place::ContainerLimit { container: container.to_owned(), kind },
     }
 }
 
@@ -96,7 +119,14 @@ mod tests {
             std::fs::write(root.path().join(file), "").unwrap();
         }
         let place = |file: &str, conf: &PostgresqlConf, env_file: Option<&Path>| {
-            place_for(file, Reach { postgresql_conf: conf, env_file, root: root.path() })
+            let reach = Reach {
+                postgresql_conf: conf,
+                container: None,
+                pgbouncer: None,
+                env_file,
+                root: root.path(),
+            };
+            place_for(file, "mem_limit", reach)
         };
         let real = root.path().join("real.conf");
         let auto = PostgresqlConf::Auto;
@@ -122,5 +152,25 @@ mod tests {
         ] {
             assert!(matches!(place(nowhere, &auto, None), Place::Unavailable(_)), "{nowhere}");
         }
+    }
+
+    #[test]
+    fn a_compose_file_stands_for_the_containers_limits() {
+        let root = tempfile::tempdir().unwrap();
+        let ini = root.path().join("pgbouncer.ini");
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(&ini, "").unwrap();
+        let reach = Reach {
+            postgresql_conf: &PostgresqlConf::Auto,
+            container: Some("db"),
+            pgbouncer: Some(&ini),
+            env_file: None,
+            root: root.path(),
+        };
+        let limit = |kind| Place::ContainerLimit { container: "db".into(), kind };
+        assert_eq!(place_for("docker-compose.yml", "mem_limit", reach), limit(LimitKind::Memory));
+        assert_eq!(place_for("compose.yaml", "cpus", reach), limit(LimitKind::Cpus));
+        assert!(matches!(place_for("compose.yaml", "shm_size", reach), Place::Unavailable(_)));
+        assert_eq!(place_for("pgbouncer.ini", "default_pool_size", reach), Place::PgBouncer(ini.clone()));
     }
 }

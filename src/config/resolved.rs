@@ -1,5 +1,6 @@
 //! The configuration as the other rooms see it: every default filled in, every path absolute, all of it checked.
 
+use super::Window;
 use crate::model::{Environment, Lever, LeverName, Signal, SignalName, SlaTarget, Symptom, TargetName};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +39,12 @@ pub struct Config {
     pub levers_file: PathBuf,
     /// What the exporter listens on and shows.
     pub exporter: ExporterConfig,
+    /// Who may ask for changes over HTTP.
+    pub api: ApiConfig,
+    /// Alert name → symptom, for alerts that have no label `symptom`.
+    pub alert_symptoms: BTreeMap<String, Symptom>,
+    /// Who is told of verdicts.
+    pub announce: AnnounceConfig,
     /// Where the record stands.
     pub paths: Paths,
     /// When `tuning.log` is rotated.
@@ -88,6 +95,37 @@ pub struct Target {
     /// Memory that Postgres may use, bytes; `None`: the container's limit or the host's RAM where the server
     /// runs on this host, else unknown.
     pub memory_budget_bytes: Option<u64>,
+    /// The container that Postgres runs in, where its limits are levers too.
+    pub container: Option<ContainerConfig>,
+    /// The pooler before Postgres.
+    pub pgbouncer: Option<PgBouncerConfig>,
+}
+
+/// A container, and the engine that runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerConfig {
+    /// Its name or id.
+    pub name: String,
+    /// How the engine is reached.
+    pub socket: EngineSocket,
+}
+
+/// How a container engine is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineSocket {
+    /// The first usual socket whose engine has the container.
+    Auto,
+    /// This Unix socket.
+    Path(PathBuf),
+}
+
+/// A PgBouncer before Postgres.
+#[derive(Debug, Clone)]
+pub struct PgBouncerConfig {
+    /// Its `pgbouncer.ini`.
+    pub config_file: PathBuf,
+    /// Its admin console, password included.
+    pub admin_dsn: Secret,
 }
 
 /// Which file holds the settings.
@@ -128,6 +166,8 @@ pub enum RestartMethod {
     Systemd(String),
     /// `brew services restart FORMULA`.
     Brew(String),
+    /// The target's container is restarted by its engine.
+    Docker,
 }
 
 /// Where signals are read.
@@ -180,6 +220,14 @@ pub struct Policy {
     pub restart: Pull,
     /// For how long a kept change must not have been needed before the daemon gives it back; `None`: it never does.
     pub give_back_after: Option<Duration>,
+    /// How long a plan waits for a person's yes.
+    pub approve_within: Duration,
+    /// When restarts are allowed; empty: always.
+    pub windows: Vec<Window>,
+    /// The windows hold for every change.
+    pub windows_for_all: bool,
+    /// The windows are in the host's local time; else UTC.
+    pub windows_local: bool,
 }
 
 /// Whether a lever may be pulled.
@@ -187,6 +235,8 @@ pub struct Policy {
 pub enum Pull {
     /// Yes.
     Auto,
+    /// After a person's yes.
+    Approve,
     /// No; what would have been done is reported.
     Shadow,
 }
@@ -225,6 +275,24 @@ pub struct ExporterConfig {
     pub procfs: PathBuf,
     /// Where `/sys` is.
     pub sysfs: PathBuf,
+}
+
+/// Who may ask for changes over HTTP.
+#[derive(Debug, Clone, Default)]
+pub struct ApiConfig {
+    /// What a request that changes something must name; `None`: nobody may.
+    pub token: Option<Secret>,
+}
+
+/// Who is told of verdicts, and when a person is needed.
+#[derive(Debug, Clone, Default)]
+pub struct AnnounceConfig {
+    /// Any webhook; its address is its secret.
+    pub webhook: Option<Secret>,
+    /// A webhook of Slack, or of what speaks its form.
+    pub slack: Option<Secret>,
+    /// Grafana's address and a service account's token, for annotations.
+    pub grafana: Option<(String, Secret)>,
 }
 
 /// Where the record stands; all absolute.

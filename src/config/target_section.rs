@@ -3,13 +3,25 @@
 use super::dsn;
 use super::place::absolute;
 use super::reader::{At, Fields};
-use super::{PostgresqlConf, Restart, RestartMethod, Secret, Target};
+use super::{
+    ContainerConfig, EngineSocket, PgBouncerConfig, PostgresqlConf, Restart, RestartMethod, Secret, Target,
+};
 use crate::model::TargetName;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const KEYS: [&str; 8] =
-    ["name", "dsn", "password", "postgresql_conf", "env_file", "app_reload", "restart", "memory"];
+const KEYS: [&str; 10] = [
+    "name",
+    "dsn",
+    "password",
+    "postgresql_conf",
+    "env_file",
+    "app_reload",
+    "restart",
+    "memory",
+    "docker",
+    "pgbouncer",
+];
 
 /// What the key of a restart method may be, by method.
 const RESTART_KEYS: [&str; 7] =
@@ -22,6 +34,7 @@ enum Method {
     Command,
     Systemd,
     Brew,
+    Docker,
 }
 
 /// Reads the section; what is wrong is reported. The second part is `env_file`.
@@ -39,12 +52,15 @@ pub(super) fn read(top: &Fields<'_>, root: &Path) -> (Target, Option<PathBuf>) {
     }
     let fields = &top.section("target", &KEYS);
     let dsn = if configured { read_dsn(fields).unwrap_or_default() } else { String::new() };
+    let container = read_container(fields, root);
     let target = Target {
         name: TargetName::new(fields.or("name", "postgres".to_owned(), At::name)),
         dsn: Secret::new(dsn),
         postgresql_conf: fields.or("postgresql_conf", PostgresqlConf::Auto, |at| read_conf(at, root)),
         app_reload: fields.get("app_reload").and_then(|at| at.text()),
-        restart: read_restart(fields, root),
+        restart: read_restart(fields, root, container.is_some()),
+        container,
+        pgbouncer: read_pgbouncer(fields, root),
         memory_budget_bytes: fields.get("memory").and_then(|at| at.size()),
     };
     let env_file = fields.get("env_file").and_then(|at| path(&at, root));
@@ -80,7 +96,40 @@ fn read_conf(at: &At<'_>, root: &Path) -> Option<PostgresqlConf> {
     })
 }
 
-fn read_restart(target: &Fields<'_>, root: &Path) -> Restart {
+fn read_container(target: &Fields<'_>, root: &Path) -> Option<ContainerConfig> {
+    target.get("docker")?;
+    let fields = target.section("docker", &["container", "socket"]);
+    let name = fields.required("container", "a container's name or id", None)?.text()?;
+    let socket = fields.or("socket", EngineSocket::Auto, |at| {
+        at.read("auto, or the path of the engine's socket", |text| match text.trim() {
+            "auto" => Some(EngineSocket::Auto),
+            text => {
+                let path = text.strip_prefix("unix://").unwrap_or(text);
+                path.contains('/').then(|| EngineSocket::Path(absolute(root, Path::new(path))))
+            }
+        })
+    });
+    Some(ContainerConfig { name, socket })
+}
+
+fn read_pgbouncer(target: &Fields<'_>, root: &Path) -> Option<PgBouncerConfig> {
+    target.get("pgbouncer")?;
+    let fields = target.section("pgbouncer", &["config_file", "admin_dsn", "password"]);
+    let config_file =
+        fields.required("config_file", "the path of pgbouncer.ini", None).and_then(|at| path(&at, root));
+    let password = fields.get("password").and_then(|at| at.secret());
+    let allowed = "postgresql://user@host:6432/pgbouncer, a user of admin_users";
+    let at = fields.required("admin_dsn", allowed, None)?;
+    match dsn::complete(at.secret()?.trim(), password.as_deref()) {
+        Ok(whole) => Some(PgBouncerConfig { config_file: config_file?, admin_dsn: Secret::new(whole) }),
+        Err((problem, hint)) => {
+            at.problem(problem, Some(hint));
+            None
+        }
+    }
+}
+
+fn read_restart(target: &Fields<'_>, root: &Path, has_container: bool) -> Restart {
     let fields = target.section("restart", &RESTART_KEYS);
     let timeout = fields.or("timeout", Duration::from_secs(60), At::positive_duration);
     let methods = [
@@ -89,11 +138,12 @@ fn read_restart(target: &Fields<'_>, root: &Path) -> Restart {
         ("command", Method::Command),
         ("systemd", Method::Systemd),
         ("brew", Method::Brew),
+        ("docker", Method::Docker),
     ];
     let method = match target.get("restart") {
         None => Method::Never,
         Some(_) => fields
-            .required("method", "never, pg_ctl, command, systemd, brew", None)
+            .required("method", "never, pg_ctl, command, systemd, brew, docker", None)
             .and_then(|at| at.one_of(&methods))
             .unwrap_or(Method::Never),
     };
@@ -121,6 +171,16 @@ fn read_restart(target: &Fields<'_>, root: &Path) -> Restart {
         Method::Brew => needed("formula", "a Homebrew formula, e.g. postgresql@17")
             .and_then(|at| at.text())
             .map(RestartMethod::Brew),
+        Method::Docker => {
+            if !has_container && let Some(at) = fields.get("method") {
+                let hint = "name the container: `docker: {container: NAME}` under `target:`";
+                at.problem(
+                    "`docker` restarts the target's container, and none is named",
+                    Some(hint.to_owned()),
+                );
+            }
+            Some(RestartMethod::Docker)
+        }
     };
     Restart { method: method.unwrap_or(RestartMethod::Never), timeout }
 }

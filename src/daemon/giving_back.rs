@@ -50,7 +50,7 @@ impl Session {
             kept: &kept,
             tried: &tried,
             memory: &self.memory()?,
-            permissions: &permissions(&self.config),
+            permissions: &permissions(&self.config, clock::now()),
             after: delta(after),
             now: clock::now(),
         };

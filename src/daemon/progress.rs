@@ -1,6 +1,7 @@
 //! What the loop tells whoever watches it: the terminal, the log, the metrics.
 
-use crate::model::{Report, Snapshot, Trial};
+use crate::exporter::Held;
+use crate::model::{Baseline, Report, Snapshot, Trial};
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub enum Progress {
         /// The time of this word.
         now: DateTime<Utc>,
     },
+    /// What the ledger holds, and what is normal, at a decision.
+    Held(Held, Option<Arc<Baseline>>),
     /// A sentence for people.
     Note(String),
 }

@@ -2,15 +2,17 @@
 
 use super::clock;
 use super::session::{Session, SessionError};
-use crate::ledger::{Changelog, Kind, Line};
+use crate::actuate::ActuateError;
+use crate::ledger::{Changelog, Kind, Line, waits};
 use crate::model::{Found, Phase, Snapshot, Trial};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 impl Session {
     /// The trial that an earlier process left open, if any.
     pub(super) fn recover(&mut self) -> Result<Option<Trial>, SessionError> {
         let trial = self.ledger.open_trial(&self.config.target.name)?;
-        if let Some(trial) = &trial {
+        if let Some(trial) = trial.as_ref().filter(|trial| !waits(trial)) {
             self.reporter.note(format!(
                 "trial {} of {} was left in phase “{}”: looking at what is there",
                 trial.id, trial.plan.lever, trial.phase
@@ -23,10 +25,18 @@ impl Session {
     /// Looks at the place of a trial's change. What cannot be looked at is nobody's to touch.
     pub(super) async fn look(&mut self, trial: &Trial) -> Found {
         let Some(intent) = &trial.intent else { return Found::Before };
-        let client = self.postgres.client_within(self.config.target.restart.timeout).await.ok();
-        match self.actuator.look(intent, &trial.plan.place, client).await {
-            Ok(found) => trial.found(found),
-            Err(error) => Found::Neither(format!("it cannot be looked at: {error}")),
+        let patience = self.config.target.restart.timeout;
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let client = self.postgres.client_within(patience).await.ok();
+            match self.actuator.look(intent, &trial.plan.place, client).await {
+                Ok(found) => return trial.found(found),
+                // A container engine may still be starting, after a reboot say.
+                Err(ActuateError::Docker(_)) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(error) => return Found::Neither(format!("it cannot be looked at: {error}")),
+            }
         }
     }
 

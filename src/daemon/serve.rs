@@ -1,12 +1,15 @@
 //! The daemon: the loop for ever, with its metrics, its health, and a configuration that may change.
 
+use super::alert_board::AlertBoard;
 use super::progress::{Progress, Reporter};
+use super::service_manager;
 use super::session::{Session, SessionError, Turn};
 use super::trial_run::WhenStopped;
-use crate::api::{self, ApiState, Readiness};
+use crate::announce::{Announcement, Announcer};
+use crate::api::{self, ApiState, Readiness, TakeAlerts, Token};
 use crate::config::{Config, ConfigErrors};
-use crate::exporter::{self, ExporterError, OwnMetrics};
-use crate::model::{Conclusion, Report};
+use crate::exporter::{self, ExporterError, OwnMetrics, WebhookResult};
+use crate::model::{Conclusion, Phase, Report, Trial};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,15 +67,26 @@ pub async fn serve(
         reason: "starting: nothing was decided yet".to_owned(),
     }));
     let (pages, ready) = (exporter.clone(), Arc::clone(&readiness));
+    let board = Arc::new(AlertBoard::default());
+    let refused = Arc::clone(&own);
     let state = ApiState {
         metrics: Arc::new(move || pages.render()),
         readiness: Arc::new(move || ready.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        alerts: to_board(Arc::clone(&board), Arc::clone(&own)),
+        refused: Arc::new(move || refused.webhook(WebhookResult::Refused)),
+        token: config.api.token.as_ref().map(|token| Token::new(token.expose())),
+        guarded: !at.ip().is_loopback(),
     };
     tracker.spawn(api::serve(listener, state, ended.clone()));
     tracing::info!("leverd runs on {}; http://{at}/metrics", config.target.name);
+    tracker.spawn(service_manager::watchdog(Arc::clone(&own), config.cycle.tick, ended.clone()));
 
-    let session = Session::open(Arc::new(config), to_log(Arc::clone(&own)))?;
-    let done = loop_for_ever(session, load, &requests, &own, &readiness).await;
+    let announcer = Announcer::start(&config.announce, &tracker, ended.clone());
+    let session =
+        Session::open(Arc::new(config), to_log(Arc::clone(&own), announcer))?.with_board(Arc::clone(&board));
+    service_manager::ready();
+    let done = loop_for_ever(session, load, &requests, &own, &readiness, &board).await;
+    service_manager::stopping();
     ended.cancel();
     tracker.close();
     tracker.wait().await;
@@ -85,6 +99,7 @@ async fn loop_for_ever(
     requests: &Requests,
     own: &OwnMetrics,
     readiness: &Mutex<Readiness>,
+    board: &AlertBoard,
 ) -> Result<(), ServeError> {
     let mut backoff = BACKOFF.0;
     session.warm_up(&requests.stop).await;
@@ -105,6 +120,11 @@ async fn loop_for_ever(
                 break;
             }
             Ok(Turn::Tried(_)) => Duration::ZERO,
+            Ok(Turn::Awaiting(trial)) => {
+                let reason = format!("trial {} ({}) waits for a person's yes", trial.id, trial.plan.lever);
+                set(readiness, Readiness { ready: true, reason });
+                session.config().cycle.tick
+            }
             Ok(Turn::Rested(report)) => {
                 set(readiness, readiness_of(&report));
                 backoff = BACKOFF.0;
@@ -120,6 +140,7 @@ async fn loop_for_ever(
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = board.woken() => tracing::info!("an alert fires: looking at once"),
             () = requests.reload.notified() => announce(&load, own),
             () = requests.stop.cancelled() => {}
         }
@@ -128,9 +149,21 @@ async fn loop_for_ever(
     Ok(())
 }
 
+/// Where the webhook puts its alerts, counted.
+fn to_board(board: Arc<AlertBoard>, own: Arc<OwnMetrics>) -> TakeAlerts {
+    Arc::new(move |alerts, truncated| {
+        let taken = board.take(alerts, truncated)?;
+        let known = taken.accepted == 0 && taken.duplicates > 0;
+        own.webhook(if known { WebhookResult::Duplicate } else { WebhookResult::Accepted });
+        Ok(taken)
+    })
+}
+
 /// Says whether the configuration on disk is good.
 fn announce(load: &impl Fn() -> Result<Config, ConfigErrors>, own: &OwnMetrics) {
-    match load() {
+    let loaded = load();
+    service_manager::reloaded();
+    match loaded {
         Ok(_) => {
             own.config_reload(true);
             tracing::info!("the configuration was read again: it is good, and counts from the next turn");
@@ -168,12 +201,46 @@ fn readiness_of(report: &Report) -> Readiness {
     Readiness { ready, reason }
 }
 
+/// An end that changed something, or that a person must look at.
+fn is_told(trial: &Trial) -> bool {
+    trial.phase.is_final() && trial.phase != Phase::Aborted
+}
+
+fn announcement(trial: &Trial) -> Announcement {
+    let plan = &trial.plan;
+    let needs_person = matches!(trial.phase, Phase::NeedsHuman | Phase::Frozen);
+    let from = plan.from.as_deref().unwrap_or("not set");
+    let call = if needs_person { " A person is needed." } else { "" };
+    let ending = trial.ending.as_deref().unwrap_or_default();
+    Announcement {
+        event: trial.phase.name().to_owned(),
+        text: format!(
+            "leverd on {}: {} {from} → {} against {}: {}.{call} {ending}",
+            plan.target, plan.parameter, plan.to, plan.symptom, trial.phase
+        ),
+        needs_person,
+        target: plan.target.to_string(),
+        trial: trial.id.0,
+        lever: plan.lever.to_string(),
+        began: trial.opened_at,
+        ended: trial.closed_at.unwrap_or(trial.phase_since),
+    }
+}
+
 /// The daemon's reporter: metrics and the log.
-fn to_log(own: Arc<OwnMetrics>) -> Reporter {
+fn to_log(own: Arc<OwnMetrics>, announcer: Option<Announcer>) -> Reporter {
     Reporter::new(move |progress| match progress {
         Progress::Observed(snapshot) => own.snapshot(&snapshot),
         Progress::Decided(report) => own.decision(&report),
+        Progress::Held(held, baseline) => {
+            own.held(held);
+            own.baseline(baseline.as_deref());
+        }
         Progress::Moved(trial) => {
+            own.trial(&trial);
+            if let Some(announcer) = announcer.as_ref().filter(|_| is_told(&trial)) {
+                announcer.say(announcement(&trial));
+            }
             tracing::info!(
                 trial.id = trial.id.0,
                 lever.name = %trial.plan.lever,
@@ -188,7 +255,7 @@ fn to_log(own: Arc<OwnMetrics>) -> Reporter {
                 own.trial_closed(verdict);
             }
         }
-        Progress::Waiting { .. } => {}
+        Progress::Waiting { now, .. } => own.alive(now),
         Progress::Note(sentence) => tracing::info!("{sentence}"),
     })
 }

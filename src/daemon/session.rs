@@ -1,20 +1,23 @@
 //! One target's loop: what it holds, and one turn of it.
 
+use super::alert_board::AlertBoard;
 use super::clock::{self, JumpWatch};
 use super::postgres_link::PostgresLink;
 use super::progress::{Progress, Reporter};
 use super::trial_run::WhenStopped;
 use super::{lock, places};
 use crate::actuate::{ActuateError, Actuator};
-use crate::config::{Config, ConfigErrors, Pull, RestartMethod};
-use crate::decide::{self, Memory, Permissions};
-use crate::ledger::{Frozen, Ledger, LedgerError, TuningLog};
-use crate::model::{Baseline, Conclusion, Lever, Plan, Report, Snapshot, Trial};
+use crate::config::{Config, ConfigErrors, Policy, Pull, RestartMethod};
+use crate::decide::{self, Memory, Permissions, Permit};
+use crate::docker::Engine;
+use crate::exporter::Held;
+use crate::ledger::{Frozen, Ledger, LedgerError, TuningLog, waits};
+use crate::model::{Alert, Baseline, Conclusion, Lever, Phase, Plan, Report, Snapshot, Trial};
 use crate::observe;
 use crate::postgres::stats::Stats;
 use crate::prometheus::{self, PrometheusError};
 use crate::trial::{Event, Timing};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Local, TimeDelta, Timelike, Utc};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +58,8 @@ pub enum Turn {
     Tried(Box<Trial>),
     /// The process was asked to stop in the middle of a trial, which stands in the ledger.
     Parked(Box<Trial>),
+    /// A plan waits for a person's yes.
+    Awaiting(Box<Trial>),
 }
 
 /// Everything that one target's loop holds.
@@ -64,12 +69,18 @@ pub struct Session {
     pub(super) prometheus: prometheus::Client,
     pub(super) ledger: Ledger,
     pub(super) actuator: Actuator,
+    /// Of the container that Postgres runs in.
+    pub(super) engine: Option<Engine>,
     pub(super) postgres: PostgresLink,
     pub(super) reporter: Reporter,
     pub(super) jump_watch: JumpWatch,
     pub(super) tuning_log: TuningLog,
+    /// Alerts that were pushed; `None` where nobody can push any.
+    board: Option<Arc<AlertBoard>>,
     /// Recent statistics, oldest first: facts are taken over up to one load cycle.
     stats: VecDeque<Stats>,
+    /// The container's CPU periods, as long as the statistics.
+    cpu_periods: VecDeque<(DateTime<Utc>, observe::CpuPeriods)>,
 }
 
 impl Session {
@@ -86,19 +97,39 @@ impl Session {
             prometheus: prometheus::Client::new(&config.prometheus)?,
             ledger: Ledger::open(&config.paths.ledger)?,
             actuator: Actuator::new(&config.target),
+            engine: config.target.container.as_ref().map(Engine::new),
             postgres: PostgresLink::new(config.target.dsn.clone()),
             reporter,
             jump_watch: JumpWatch::start(),
+            board: None,
             stats: VecDeque::new(),
+            cpu_periods: VecDeque::new(),
             config,
         })
+    }
+
+    /// Reads the alerts that a webhook puts there, too.
+    pub(super) fn with_board(mut self, board: Arc<AlertBoard>) -> Self {
+        board.map(self.config.alert_symptoms.clone());
+        self.board = Some(board);
+        self
+    }
+
+    /// The alerts that were pushed and are not among those that Prometheus told.
+    pub(super) fn pushed_alerts(&self, told: &[Alert]) -> Vec<Alert> {
+        let all = self.board.as_ref().map(|board| board.firing()).unwrap_or_default();
+        all.into_iter().filter(|alert| !told.iter().any(|other| other.name == alert.name)).collect()
     }
 
     /// Takes a new configuration, between two trials.
     pub fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), SessionError> {
         self.prometheus = prometheus::Client::new(&config.prometheus)?;
         self.actuator = Actuator::new(&config.target);
+        self.engine = config.target.container.as_ref().map(Engine::new);
         self.postgres = PostgresLink::new(config.target.dsn.clone());
+        if let Some(board) = &self.board {
+            board.map(config.alert_symptoms.clone());
+        }
         self.config = config;
         Ok(())
     }
@@ -119,9 +150,19 @@ impl Session {
         self.forget_old_stats();
         let previous = self.stats.front().cloned();
         let client = self.postgres.client().await.map_err(|error| error.to_string());
-        let (snapshot, stats) =
-            observe::snapshot(&self.config, &self.prometheus, client, previous.as_ref(), at).await;
+        let earlier = observe::Earlier {
+            stats: previous.as_ref(),
+            cpu_periods: self.cpu_periods.front().map(|(_, periods)| *periods),
+        };
+        let engine = self.engine.as_ref();
+        let (mut snapshot, stats) =
+            observe::snapshot(&self.config, &self.prometheus, client, engine, earlier, at).await;
+        let pushed = self.pushed_alerts(&snapshot.alerts);
+        snapshot.alerts.extend(pushed);
         self.stats.extend(stats);
+        if let Some(Ok(container)) = &snapshot.container {
+            self.cpu_periods.extend(container.cpu_periods.map(|periods| (at, periods)));
+        }
         snapshot
     }
 
@@ -206,6 +247,11 @@ impl Session {
         while self.stats.len() > 1 && newest - self.stats[1].at >= delta(self.config.cycle.load_cycle) {
             self.stats.pop_front();
         }
+        while self.cpu_periods.len() > 1
+            && newest - self.cpu_periods[1].0 >= delta(self.config.cycle.load_cycle)
+        {
+            self.cpu_periods.pop_front();
+        }
     }
 
     /// Looks, and decides what to do.
@@ -214,7 +260,7 @@ impl Session {
         let baseline = self.baseline()?;
         let levers = self.levers_for(&snapshot);
         let memory = self.memory()?;
-        let permissions = permissions(&self.config);
+        let permissions = permissions(&self.config, clock::now());
         let report = decide::decide(decide::Input {
             target: &self.config.target.name,
             signals: &self.config.signals,
@@ -236,10 +282,16 @@ impl Session {
         when_stopped: WhenStopped,
     ) -> Result<Turn, SessionError> {
         if let Some(trial) = self.recover()? {
+            if trial.phase == Phase::AwaitApproval {
+                return self.await_answer(trial, stop, when_stopped).await;
+            }
             let found = Event::Recovered(self.look(&trial).await);
             return self.carry_on(trial, found, stop, when_stopped).await;
         }
         match self.confirmed(stop).await? {
+            (Report { conclusion: Conclusion::Act(plan), .. }, Some(clean)) if plan.needs_approval => {
+                self.ask_for(*plan, clean)
+            }
             (Report { conclusion: Conclusion::Act(plan), .. }, Some(clean)) => {
                 let trial = self.open_trial(*plan, clean)?;
                 self.carry_on(trial, Event::Begin, stop, when_stopped).await
@@ -256,6 +308,7 @@ impl Session {
         self.log_sample(&snapshot, None);
         self.reporter.tell(Progress::Observed(Arc::new(snapshot)));
         self.reporter.tell(Progress::Decided(Arc::new(report.clone())));
+        self.reporter.tell(Progress::Held(self.held()?, self.baseline()?.map(Arc::new)));
         Ok(report)
     }
 
@@ -303,9 +356,29 @@ impl Session {
         })
     }
 
+    /// What the ledger holds, counted.
+    fn held(&self) -> Result<Held, SessionError> {
+        let target = &self.config.target.name;
+        let frozen = self.ledger.frozen(target)?;
+        let is_open_wound = |trial: &&Trial| frozen.iter().any(|row| row.lever == trial.plan.lever);
+        Ok(Held {
+            kept: self.ledger.kept(target)?.len(),
+            needs_human: self.ledger.needing_human(target)?.iter().filter(is_open_wound).count(),
+            quarantined: self.ledger.quarantined(target, clock::now())?.len(),
+            frozen: frozen.len(),
+            awaiting_approval: usize::from(self.ledger.open_trial(target)?.is_some_and(|open| waits(&open))),
+        })
+    }
+
     fn levers_for(&self, snapshot: &Snapshot) -> Vec<Lever> {
         match &snapshot.server {
-            Ok(server) => places::resolve(&self.config.levers, server),
+            Ok(server) => {
+                let mounts = match &snapshot.container {
+                    Some(Ok(container)) => container.mounts.as_slice(),
+                    _ => &[],
+                };
+                places::resolve(&self.config.levers, server, mounts)
+            }
             Err(_) => self.config.levers.clone(),
         }
     }
@@ -335,19 +408,43 @@ pub(super) fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
-pub(super) fn permissions(config: &Config) -> Permissions {
+/// What the policy allows at this moment.
+pub(super) fn permissions(config: &Config, now: DateTime<Utc>) -> Permissions {
     let policy = &config.policy;
+    let permit = |pull: Pull| match pull {
+        Pull::Auto => Permit::Free,
+        Pull::Approve => Permit::AfterApproval,
+        Pull::Shadow => Permit::Never,
+    };
+    let window = in_window(policy, now);
     let restart = if policy.restart == Pull::Shadow {
         Err("the policy for restarts is shadow".to_owned())
     } else if config.target.restart.method == RestartMethod::Never {
         Err("the target has no way to restart (`target.restart.method`)".to_owned())
     } else {
-        Ok(())
+        window.clone().map(|()| permit(policy.restart))
     };
     Permissions {
-        low: policy.low == Pull::Auto,
-        medium: policy.medium == Pull::Auto,
-        high: policy.high == Pull::Auto,
+        low: permit(policy.low),
+        medium: permit(policy.medium),
+        high: permit(policy.high),
         restart,
+        now: if policy.windows_for_all { window } else { Ok(()) },
     }
+}
+
+/// Whether a maintenance window is open, or why not.
+fn in_window(policy: &Policy, now: DateTime<Utc>) -> Result<(), String> {
+    let (weekday, minute) = if policy.windows_local {
+        let local = now.with_timezone(&Local);
+        (local.weekday().num_days_from_monday(), local.hour() * 60 + local.minute())
+    } else {
+        (now.weekday().num_days_from_monday(), now.hour() * 60 + now.minute())
+    };
+    if policy.windows.is_empty() || policy.windows.iter().any(|window| window.is_open(weekday, minute)) {
+        return Ok(());
+    }
+    let all: Vec<String> = policy.windows.iter().map(ToString::to_string).collect();
+    let zone = if policy.windows_local { "local time" } else { "UTC" };
+    Err(format!("no maintenance window is open ({}, {zone})", all.join("; ")))
 }

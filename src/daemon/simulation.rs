@@ -13,7 +13,7 @@ mod invariants;
 mod world;
 
 use super::drive::{Hands, Times, drive};
-use crate::decide::{GivingBack, Input, Permissions, decide};
+use crate::decide::{GivingBack, Input, Permissions, Permit, decide};
 use crate::ledger::Hold;
 use crate::model::{
     Activation, Arm, Bound, Conclusion, Direction, Found, LeverName, Phase, Plan, Reading, Signal, SlaTarget,
@@ -171,6 +171,8 @@ impl Life<'_> {
             readings: BTreeMap::from([("goal".into(), reading)]),
             server: world.server_state(),
             env_values: BTreeMap::new(),
+            container: None,
+            pooler: None,
             alerts: vec![],
             took: Duration::ZERO,
         };
@@ -217,7 +219,8 @@ impl Life<'_> {
 }
 
 fn permissions() -> Permissions {
-    Permissions { low: true, medium: true, high: true, restart: Ok(()) }
+    let free = Permit::Free;
+    Permissions { low: free, medium: free, high: free, restart: Ok(free), now: Ok(()) }
 }
 
 fn signal() -> Signal {

@@ -91,7 +91,8 @@ impl Session {
 
     /// The guardrails once more, on the server as it is this moment.
     async fn preflight(&mut self, plan: &Plan) -> Result<(), String> {
-        let state = self.observe().await.server?;
+        let snapshot = self.observe().await;
+        let state = snapshot.server?;
         if state.in_recovery {
             return Err("the server is a standby: settings are changed on the primary".to_owned());
         }
@@ -103,8 +104,17 @@ impl Session {
         self.ledger
             .bind_target(&self.config.target.name, state.system_identifier, clock::now())
             .map_err(|error| error.to_string())?;
-        if matches!(plan.place, Place::EnvFile(_)) {
-            return Ok(());
+        match &plan.place {
+            Place::EnvFile(_) => return Ok(()),
+            Place::ContainerLimit { kind, .. } => {
+                let container = snapshot.container.ok_or("no container is configured")??;
+                return guardrails::check_limit(*kind, kind.parse(&plan.to)?, &container, &state);
+            }
+            Place::PgBouncer(_) => {
+                let pooler = snapshot.pooler.ok_or("no PgBouncer is configured")??;
+                return guardrails::check_pooler(&plan.parameter, &plan.to, &pooler, &state);
+            }
+            _ => {}
         }
         let change = guardrails::Change { parameter: &plan.parameter, to: &plan.to, place: &plan.place };
         match plan.gives_back {
@@ -146,7 +156,7 @@ impl Session {
     async fn activate(&mut self, trial: &Trial) -> Event {
         // A restart may be what brings a dead server back; a reload needs one that answers.
         let patience = match trial.plan.activation {
-            Activation::Restart => Duration::ZERO,
+            Activation::Restart | Activation::AtOnce | Activation::PoolerReload => Duration::ZERO,
             Activation::Reload | Activation::AppReload => self.config.target.restart.timeout,
         };
         let client = self.postgres.client_within(patience).await.ok();

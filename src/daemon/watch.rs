@@ -156,7 +156,12 @@ impl Session {
         if let Some(why) = self.restarted_by_somebody(trial).await {
             return Some(Event::Interrupted(why));
         }
-        let vitals = self.vitals().await;
+        let mut vitals = self.vitals().await;
+        let pushed = self.pushed_alerts(vitals.alerts.as_deref().unwrap_or_default());
+        // Alertmanager tells since when an alert fires, not since when its condition holds: one about what the trial is
+        // to cure may stand for what was wrong before. Prometheus tells both.
+        let others = pushed.into_iter().filter(|alert| alert.symptom.as_ref() != Some(&trial.plan.symptom));
+        vitals.alerts.get_or_insert_default().extend(others);
         if let Some(why) = self.broken_vitals(trial, watch, &vitals) {
             return Some(Event::Abort(why));
         }
@@ -181,7 +186,8 @@ impl Session {
 
     pub(super) async fn vitals(&mut self) -> Vitals {
         let client = self.postgres.client().await.map_err(|error| error.to_string());
-        observe::vitals(&self.config, &self.prometheus, client, clock::now()).await
+        let engine = self.engine.as_ref();
+        observe::vitals(&self.config, &self.prometheus, client, engine, clock::now()).await
     }
 
     /// In the place must stand what the present arm wrote.

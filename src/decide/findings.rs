@@ -18,7 +18,10 @@ fn finding(signal: &Signal, sla: &[SlaTarget], baseline: Option<&Baseline>, snap
     let value = reading.and_then(Reading::value).filter(|value| value.is_finite());
     let normal = baseline.and_then(|baseline| baseline.metrics.get(&signal.name)).map(|metric| metric.value);
     let limit = target.and_then(|target| target.limit(normal));
+    // Where no level is set, an alert that names the symptom says that something is wrong; it is met when that is over.
+    let alert = snapshot.alerts.iter().find(|alert| alert.symptom.as_ref() == Some(&signal.symptom));
     let standing = match (target, value, limit) {
+        (None, Some(_), _) if alert.is_some() => Standing::Broken,
         (None, ..) => Standing::Unbounded,
         (Some(_), None, _) => Standing::Unknown(why_unknown(reading)),
         (Some(_), Some(_), None) => {
@@ -32,12 +35,18 @@ fn finding(signal: &Signal, sla: &[SlaTarget], baseline: Option<&Baseline>, snap
             }
         }
     };
+    let bound = match (target, alert) {
+        (Some(target), _) => written(target, signal),
+        (None, Some(alert)) => format!("no alert {}", alert.name),
+        (None, None) => "none".to_owned(),
+    };
     Finding {
         signal: signal.name.clone(),
         unit: signal.unit,
         value,
-        limit,
-        bound: target.map_or_else(|| "none".to_owned(), |target| written(target, signal)),
+        // A trial wants a number to be better than: the value as it is.
+        limit: limit.or(value.filter(|_| standing == Standing::Broken)),
+        bound,
         standing,
         symptom: signal.symptom.clone(),
     }

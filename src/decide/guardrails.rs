@@ -3,7 +3,7 @@
 //! A value that PostgreSQL accepts can still keep it from starting (`ALTER SYSTEM SET shared_buffers =
 //! '900GB'` is taken), starve its host, or never take effect because something else masks it.
 
-use crate::model::{Context, PgValue, Place, ServerState, Setting};
+use crate::model::{ContainerState, Context, LimitKind, PgValue, Place, PoolerState, ServerState, Setting};
 
 /// Settings that trade away durability or need more than a value to change: never pulled.
 pub const NEVER: [&str; 4] = ["fsync", "full_page_writes", "synchronous_commit", "wal_level"];
@@ -62,6 +62,90 @@ pub fn check_old(change: Change<'_>, server: &ServerState) -> Result<(), String>
     is_not_masked(setting, change.place, server)?;
     nothing_else_would_change(setting, server)?;
     fits_memory(name, &value, server)
+}
+
+/// Of the engine's host, the most that one container may be given: the rest is the system's and its neighbours'.
+const MOST_OF_HOST: f64 = 0.9;
+
+/// Checks a container's limit, in bytes or cores, against what Postgres needs and what the host has.
+pub fn check_limit(
+    kind: LimitKind,
+    to: f64,
+    container: &ContainerState,
+    server: &ServerState,
+) -> Result<(), String> {
+    if container.limits.get(kind).is_none() {
+        let what = if kind == LimitKind::Memory { "memory" } else { "CPU" };
+        return Err(format!(
+            "the container {} has no {what} limit: there is nothing to move",
+            container.name
+        ));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let (host, used) = match kind {
+        LimitKind::Memory => (container.host_memory as f64 * MOST_OF_HOST, container.memory_used),
+        LimitKind::Cpus => (container.host_cpus as f64, None),
+    };
+    if host > 0.0 && to > host {
+        return Err(match kind {
+            LimitKind::Memory => format!(
+                "{} is more than {:.0} % of the {} that the engine's host has",
+                mib(to),
+                100.0 * MOST_OF_HOST,
+                mib(host / MOST_OF_HOST)
+            ),
+            LimitKind::Cpus => {
+                format!("the engine's host has {host} cores, and {} are asked for", kind.show(to))
+            }
+        });
+    }
+    if kind == LimitKind::Cpus {
+        return Ok(());
+    }
+    let need = needed_bytes(server, None);
+    if to < need {
+        return Err(format!("{} is less than Postgres may need: {NEED} are {}", mib(to), mib(need)));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    match used.map(|used| used as f64) {
+        Some(used) if used > to * MOST_OF_HOST => {
+            Err(format!("the container uses {} now, of {} that it would have", mib(used), mib(to)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a change of PgBouncer's settings.
+pub fn check_pooler(
+    parameter: &str,
+    to: &str,
+    pooler: &PoolerState,
+    server: &ServerState,
+) -> Result<(), String> {
+    if !pooler.config.contains_key(parameter) {
+        return Err(format!("this PgBouncer has no setting {parameter}"));
+    }
+    if let Some(who) = pooler.own_settings.get(parameter) {
+        return Err(format!("{who}, which wins over {parameter}"));
+    }
+    let size = to.trim().parse::<f64>().ok();
+    let connections =
+        server.settings.get("max_connections").and_then(|setting| setting.value.parse::<f64>().ok());
+    match (parameter, size, connections) {
+        // Each pool may take as many; at least the one in use must fit beside those that go past the pooler.
+        ("default_pool_size" | "max_db_connections", Some(size), Some(connections))
+            if size > 0.8 * connections =>
+        {
+            Err(format!(
+                "a pool of {size} is more than 80 % of the {connections} connections that Postgres takes"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn mib(bytes: f64) -> String {
+    format!("{:.0} MB", bytes / 1_048_576.0)
 }
 
 fn unknown(name: &str, server: &ServerState) -> String {
@@ -136,8 +220,27 @@ fn nothing_else_would_change(setting: &Setting, server: &ServerState) -> Result<
     Err(format!("{} already waits for a restart, which would bring that along", waiting.join(", ")))
 }
 
-/// What Postgres may come to need, in bytes, with one parameter changed: shared_buffers + wal_buffers +
-/// work_mem × max_connections + maintenance_work_mem × (autovacuum_max_workers + 1).
+/// What [`needed_bytes`] adds up, for people.
+const NEED: &str = "shared_buffers + wal_buffers + work_mem × max_connections + maintenance_work_mem × \
+                    (autovacuum_max_workers + 1)";
+
+/// What Postgres may come to need, in bytes, as it is or with one parameter changed.
+fn needed_bytes(server: &ServerState, changed: Option<(&str, &PgValue)>) -> f64 {
+    let number = |wanted: &str, in_bytes: bool| -> f64 {
+        let Some(setting) = server.settings.get(wanted) else { return 0.0 };
+        let present = PgValue::parse(&setting.value, setting).ok();
+        let chosen = changed.filter(|(name, _)| *name == wanted).map(|(_, value)| value.clone()).or(present);
+        chosen
+            .and_then(|chosen| if in_bytes { chosen.bytes(setting) } else { chosen.number() })
+            .unwrap_or(0.0)
+            .max(0.0)
+    };
+    number("shared_buffers", true)
+        + number("wal_buffers", true)
+        + number("work_mem", true) * number("max_connections", false)
+        + number("maintenance_work_mem", true) * (number("autovacuum_max_workers", false) + 1.0)
+}
+
 fn fits_memory(name: &str, value: &PgValue, server: &ServerState) -> Result<(), String> {
     const MEMORY: [&str; 7] = [
         "shared_buffers",
@@ -152,34 +255,17 @@ fn fits_memory(name: &str, value: &PgValue, server: &ServerState) -> Result<(), 
     if !MEMORY.contains(&name) {
         return Ok(());
     }
-    let need = |changed: bool| -> f64 {
-        let number = |wanted: &str, in_bytes: bool| -> f64 {
-            let Some(setting) = server.settings.get(wanted) else { return 0.0 };
-            let present = PgValue::parse(&setting.value, setting).ok();
-            let chosen = if changed && wanted == name { Some(value.clone()) } else { present };
-            chosen
-                .and_then(|chosen| if in_bytes { chosen.bytes(setting) } else { chosen.number() })
-                .unwrap_or(0.0)
-                .max(0.0)
-        };
-        number("shared_buffers", true)
-            + number("wal_buffers", true)
-            + number("work_mem", true) * number("max_connections", false)
-            + number("maintenance_work_mem", true) * (number("autovacuum_max_workers", false) + 1.0)
-    };
-    let (before, after) = (need(false), need(true));
+    let (before, after) = (needed_bytes(server, None), needed_bytes(server, Some((name, value))));
     #[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^53 bytes")]
     let budget = budget as f64;
     if after <= budget || after <= before {
         return Ok(());
     }
-    let mb = |bytes: f64| format!("{:.0} MB", bytes / 1_048_576.0);
     Err(format!(
-        "it does not fit the memory: shared_buffers + wal_buffers + work_mem × max_connections + \
-         maintenance_work_mem × (autovacuum_max_workers + 1) would be {} (now {}), and there are {}",
-        mb(after),
-        mb(before),
-        mb(budget)
+        "it does not fit the memory: {NEED} would be {} (now {}), and there are {}",
+        mib(after),
+        mib(before),
+        mib(budget)
     ))
 }
 

@@ -1,6 +1,6 @@
 //! The next stronger value of a lever: one step, never a jump to the end of the list.
 
-use crate::model::{Lever, PgValue, Setting};
+use crate::model::{Lever, LimitKind, PgValue, Setting};
 
 /// The mildest of `lever.values` that is stronger than the present value of `setting`, as people write it; and stronger
 /// than `tried` too, one of the list that was too mild.
@@ -28,8 +28,16 @@ pub(super) fn of_setting(lever: &Lever, setting: &Setting, tried: Option<&str>) 
 
 /// The same for a key of an `.env` file, whose present value may be absent (then the default counts).
 pub(super) fn of_env(lever: &Lever, present: Option<&str>, tried: Option<&str>) -> Result<String, String> {
+    of_texts(lever, present.or(lever.default_value.as_deref()), tried)
+}
+
+/// The same for a setting of PgBouncer.
+pub(super) fn of_pooler(lever: &Lever, present: &str, tried: Option<&str>) -> Result<String, String> {
+    of_texts(lever, Some(present), tried)
+}
+
+fn of_texts(lever: &Lever, effective: Option<&str>, tried: Option<&str>) -> Result<String, String> {
     let number = |raw: &str| raw.trim().parse::<f64>().ok();
-    let effective = present.or(lever.default_value.as_deref());
     let numbers: Option<Vec<f64>> = lever.values.iter().map(|raw| number(raw)).collect();
     let next = match (numbers, effective.and_then(number)) {
         (Some(numbers), Some(present)) => {
@@ -41,6 +49,23 @@ pub(super) fn of_env(lever: &Lever, present: Option<&str>, tried: Option<&str>) 
         },
     };
     past(lever, next, tried).ok_or_else(|| exhausted(lever, effective.unwrap_or("not set")))
+}
+
+/// The same for a container's limit; `present` in bytes or cores.
+pub(super) fn of_limit(
+    lever: &Lever,
+    kind: LimitKind,
+    present: f64,
+    tried: Option<&str>,
+) -> Result<String, String> {
+    let number = |raw: &String| {
+        let at = format!("recommended_values, levers.yaml line {}", lever.line);
+        kind.parse(raw).map_err(|error| format!("{error} ({at})"))
+    };
+    let numbers = lever.values.iter().map(number).collect::<Result<Vec<f64>, String>>()?;
+    let default = lever.default_value.as_deref().and_then(|raw| kind.parse(raw).ok());
+    let next = stronger(&numbers, present, default);
+    past(lever, next, tried).ok_or_else(|| exhausted(lever, &kind.show(present)))
 }
 
 /// The value at `next`, or the one after `tried` where that is later in the list.

@@ -6,10 +6,10 @@
 //! measure, so how far one is past its bound does not rank.
 
 use super::worth::{self, Part, Record, Worth};
-use super::{Input, guardrails, next_value};
+use super::{Input, Permit, guardrails, next_value};
 use crate::model::{
-    Activation, Considered, CostTier, Direction, Finding, Lever, LeverName, Outcome, PgValue, Place, Plan,
-    ServerState, Verdict,
+    Activation, Considered, ContainerState, Direction, Finding, Lever, LeverName, Outcome, PgValue, Place,
+    Plan, ServerState, Verdict,
 };
 
 /// After so many levers in vain no more is pulled in the dark: the cause is not one that these levers treat, and each
@@ -35,6 +35,8 @@ struct Pull {
     evidence: String,
     /// A milder value, which was tried in vain.
     after: Option<String>,
+    /// A person must say yes first.
+    needs_approval: bool,
 }
 
 impl Candidate<'_> {
@@ -150,14 +152,11 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
     {
         return Err(rest);
     }
-    let allowed = match lever.tier {
-        CostTier::Low => input.permissions.low,
-        CostTier::Medium => input.permissions.medium,
-        CostTier::High => input.permissions.high,
-    };
-    if !allowed {
+    let permit = input.permissions.of(lever.tier);
+    if permit == Permit::Never {
         return Err(format!("the policy for the {} tier is shadow: it is only reported", lever.tier));
     }
+    input.permissions.now.clone()?;
     let (supported, evidence) = evidence(lever, server)?;
     if !supported && let Some(rest) = rest {
         return Err(rest);
@@ -170,18 +169,49 @@ fn weigh(input: &Input<'_>, server: &ServerState, lever: &Lever) -> Result<Pull,
             let to = stronger(mild, rest, |tried| next_value::of_env(lever, present_text, tried))?;
             (present.cloned(), to, Activation::AppReload)
         }
+        Place::ContainerLimit { kind, .. } => {
+            let container = known(input.snapshot.container.as_ref(), "the container")?;
+            let present = container.limits.get(*kind);
+            let present = present.ok_or_else(|| no_limit(container))?;
+            let to = stronger(mild, rest, |tried| next_value::of_limit(lever, *kind, present, tried))?;
+            guardrails::check_limit(*kind, kind.parse(&to)?, container, server)?;
+            (Some(kind.show(present)), to, Activation::AtOnce)
+        }
+        Place::PgBouncer(_) => {
+            let pooler = known(input.snapshot.pooler.as_ref(), "PgBouncer")?;
+            let present = pooler.config.get(&lever.parameter).map(String::as_str);
+            let present =
+                present.ok_or_else(|| format!("this PgBouncer has no setting {}", lever.parameter))?;
+            let to = stronger(mild, rest, |tried| next_value::of_pooler(lever, present, tried))?;
+            guardrails::check_pooler(&lever.parameter, &to, pooler, server)?;
+            (Some(present.to_owned()), to, Activation::PoolerReload)
+        }
         _ => {
             let (from, to, restart) = of_server(server, lever, mild, rest)?;
             (Some(from), to, if restart { Activation::Restart } else { Activation::Reload })
         }
     };
-    if activation == Activation::Restart
-        && let Err(why) = &input.permissions.restart
-    {
-        return Err(format!("it needs a restart, and {why}"));
-    }
+    let restart = match (activation, &input.permissions.restart) {
+        (Activation::Restart, Err(why)) => return Err(format!("it needs a restart, and {why}")),
+        (Activation::Restart, Ok(permit)) => *permit,
+        _ => Permit::Free,
+    };
+    let needs_approval = permit == Permit::AfterApproval || restart == Permit::AfterApproval;
     let after = mild.filter(|mild| from.as_deref() != Some(*mild)).map(str::to_owned);
-    Ok(Pull { from, to, activation, supported, evidence, after })
+    Ok(Pull { from, to, activation, supported, evidence, after, needs_approval })
+}
+
+/// What was seen of a part that is configured, or why it was not.
+fn known<'a, T>(seen: Option<&'a Result<T, String>>, what: &str) -> Result<&'a T, String> {
+    match seen {
+        Some(Ok(state)) => Ok(state),
+        Some(Err(why)) => Err(format!("{what} is not known: {why}")),
+        None => Err(format!("{what} was not looked at")),
+    }
+}
+
+fn no_limit(container: &ContainerState) -> String {
+    format!("the container {} has no such limit: there is nothing to move", container.name)
 }
 
 /// Whether the lever's last trial could not prove a gain while another cause was there, which was cured since: that
@@ -316,10 +346,11 @@ fn plan(input: &Input<'_>, best: &Candidate<'_>, passed_over: Vec<Considered>) -
     };
     let after =
         pull.after.as_ref().map_or(String::new(), |after| format!(" {after} was too little to tell."));
+    let approval = if pull.needs_approval { " The policy has a person say yes first." } else { "" };
     let impact = best.lever.impact.as_ref().map_or(String::new(), |impact| format!(" Expected: {impact}."));
     let reason = format!(
         "{} is {}, its level is {} ({}). {} is the cheapest lever that could help: it takes a {}, tier {}.{evidence}{}{after}{impact} \
-         Rank {}.",
+         Rank {}.{approval}",
         finding.signal,
         finding.unit.show(value),
         finding.bound,
@@ -349,5 +380,6 @@ fn plan(input: &Input<'_>, best: &Candidate<'_>, passed_over: Vec<Considered>) -
         reason,
         passed_over,
         gives_back: None,
+        needs_approval: pull.needs_approval,
     }
 }

@@ -3,10 +3,8 @@
 //! A word for people; the daemon gives such a change back, on trial, only where `policy.give_back_after` says so. If the
 //! level breaks again, the loop finds the lever again, and knows that it helped here.
 
-use super::{Memory, Permissions};
-use crate::model::{
-    Activation, Comparison, Conclusion, CostTier, Direction, Finding, Phase, Plan, Report, Trial,
-};
+use super::{Memory, Permissions, Permit};
+use crate::model::{Activation, Comparison, Conclusion, Direction, Finding, Phase, Plan, Report, Trial};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A change is spare when without it the value would still keep this share of its level.
@@ -54,12 +52,9 @@ impl<'a> GivingBack<'a> {
 
     fn may_go(&self, trial: &Trial) -> bool {
         let (plan, permissions) = (&trial.plan, self.permissions);
-        let tier = match plan.tier {
-            CostTier::Low => permissions.low,
-            CostTier::Medium => permissions.medium,
-            CostTier::High => permissions.high,
-        };
-        let restart = plan.activation != Activation::Restart || permissions.restart.is_ok();
+        // Tidiness asks nobody: what needs a yes stays.
+        let tier = permissions.of(plan.tier) == Permit::Free && permissions.now.is_ok();
+        let restart = plan.activation != Activation::Restart || permissions.restart == Ok(Permit::Free);
         let is_newest = !self.kept.iter().any(|other| {
             // What lies below another change cannot be taken out alone.
             other.id > trial.id && other.plan.parameter == plan.parameter && other.plan.place == plan.place

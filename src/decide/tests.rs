@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::model::{
-    Activation, BaselineMetric, Bound, Comparison, Context, CostTier, Direction, EvidenceRule, Judgement,
-    Phase, Place, Plan, Reading, Ruling, ServerState, Setting, SettingType, Sourced, Trial, TrialId, Unit,
-    Verdict,
+    Activation, Alert, BaselineMetric, Bound, Comparison, ContainerLimits, ContainerState, Context, CostTier,
+    Direction, EvidenceRule, Judgement, LimitKind, Phase, Place, Plan, PoolerState, Reading, Ruling,
+    ServerState, Setting, SettingType, Sourced, Trial, TrialId, Unit, Verdict,
 };
 use chrono::TimeDelta;
 use proptest::prelude::*;
@@ -144,13 +144,21 @@ impl World {
                 "high_wal_rate".into(),
                 vec!["checkpoint_timeout".into(), "wal_buffers".into()],
             )]),
-            permissions: Permissions { low: true, medium: true, high: false, restart: Ok(()) },
+            permissions: Permissions {
+                low: Permit::Free,
+                medium: Permit::Free,
+                high: Permit::Never,
+                restart: Ok(Permit::Free),
+                now: Ok(()),
+            },
             memory: Memory::default(),
             snapshot: Snapshot {
                 at: DateTime::UNIX_EPOCH,
                 readings: BTreeMap::from([("wal_rate".into(), known), ("cpu_temperature".into(), unknown)]),
                 server: Ok(server()),
                 env_values: BTreeMap::new(),
+                container: None,
+                pooler: None,
                 alerts: vec![],
                 took: Duration::ZERO,
             },
@@ -406,7 +414,7 @@ fn a_spare_change_may_be_given_back_once_and_by_nobody_else_s_leave() {
     assert_eq!(given(&both, &[], &frozen, &may, 2), []);
     let halted = Memory { halted: Some("an undo failed".to_owned()), ..memory.clone() };
     assert_eq!(given(&both, &[], &halted, &may, 2), []);
-    assert_eq!(given(&both, &[], &memory, &Permissions { low: false, ..may.clone() }, 2), []);
+    assert_eq!(given(&both, &[], &memory, &Permissions { low: Permit::Never, ..may.clone() }, 2), []);
     let restarts = both.clone().map(|mut trial| {
         trial.plan.activation = Activation::Restart;
         trial
@@ -475,7 +483,7 @@ fn frozen_quarantined_and_shadowed_levers_are_passed_over_with_the_reason() {
     world.permissions.restart = Err("the target has no way to restart".into());
     assert!(matches!(world.decide().conclusion, Conclusion::NothingLeft(_)));
     insta::assert_snapshot!(world.reason_for("wal_buffers"), @"it needs a restart, and the target has no way to restart");
-    world.permissions.low = false;
+    world.permissions.low = Permit::Never;
     insta::assert_snapshot!(world.reason_for("wal_buffers"), @"the policy for the low tier is shadow: it is only reported");
 }
 
@@ -525,6 +533,109 @@ fn an_env_lever_steps_from_its_present_value_or_its_default() {
     world.snapshot.env_values.insert("/app/.env:batch_size".into(), "1".into());
     assert_eq!((world.plan().from, world.plan().to), (Some("1".into()), "50".into()));
     assert_eq!(world.plan().activation, crate::model::Activation::AppReload);
+}
+
+/// A container of 1.5 GiB and two cores on a host of 4 GiB and four.
+fn container() -> ContainerState {
+    ContainerState {
+        name: "db".into(),
+        id: "c0ffee".into(),
+        running: true,
+        limits: ContainerLimits {
+            memory: 3 << 29,
+            memory_swap: 3 << 29,
+            nano_cpus: 2_000_000_000,
+            ..Default::default()
+        },
+        memory_used: Some(1 << 30),
+        memory_limit_in_force: Some(3 << 29),
+        cpu_limit_in_force: Some(2.0),
+        cpu_periods: None,
+        host_cpus: 4,
+        host_memory: 4 << 30,
+        mounts: vec![],
+    }
+}
+
+#[test]
+fn a_containers_limit_steps_from_what_the_engine_says() {
+    let mut world = World::new();
+    world.permissions.high = Permit::Free;
+    let mut memory = lever("mem_limit", CostTier::High, "1g", &["1g", "2g", "3g", "8g"], &[]);
+    memory.place = Place::ContainerLimit { container: "db".into(), kind: LimitKind::Memory };
+    world.levers = vec![memory];
+    assert_eq!(world.reason_for("mem_limit"), "the container was not looked at");
+    world.snapshot.container = Some(Err("no container engine answers".into()));
+    assert_eq!(world.reason_for("mem_limit"), "the container is not known: no container engine answers");
+    world.snapshot.container = Some(Ok(container()));
+    let plan = world.plan();
+    assert_eq!((plan.from.as_deref(), plan.to.as_str()), (Some("1536m"), "2g"));
+    assert_eq!(plan.activation, crate::model::Activation::AtOnce);
+    let unlimited = ContainerState { limits: ContainerLimits::default(), ..container() };
+    world.snapshot.container = Some(Ok(unlimited));
+    assert!(world.reason_for("mem_limit").contains("there is nothing to move"));
+}
+
+#[test]
+fn a_limit_is_refused_with_the_arithmetic() {
+    let server = server();
+    let check = |kind, text: &str| {
+        guardrails::check_limit(kind, LimitKind::parse(kind, text).unwrap(), &container(), &server)
+    };
+    assert_eq!(check(LimitKind::Memory, "2g"), Ok(()));
+    insta::assert_snapshot!(check(LimitKind::Memory, "700m").unwrap_err(), @"700 MB is less than Postgres may need: shared_buffers + wal_buffers + work_mem × max_connections + maintenance_work_mem × (autovacuum_max_workers + 1) are 788 MB");
+    insta::assert_snapshot!(check(LimitKind::Memory, "1g").unwrap_err(), @"the container uses 1024 MB now, of 1024 MB that it would have");
+    insta::assert_snapshot!(check(LimitKind::Memory, "3800m").unwrap_err(), @"3800 MB is more than 90 % of the 4096 MB that the engine's host has");
+    insta::assert_snapshot!(check(LimitKind::Cpus, "6").unwrap_err(), @"the engine's host has 4 cores, and 6 are asked for");
+    assert_eq!(check(LimitKind::Cpus, "4"), Ok(()));
+}
+
+#[test]
+fn a_pooler_s_setting_steps_from_what_it_says() {
+    let mut world = World::new();
+    world.permissions.high = Permit::Free;
+    let mut pool = lever("default_pool_size", CostTier::High, "20", &["40", "60"], &[]);
+    pool.place = Place::PgBouncer("/etc/pgbouncer/pgbouncer.ini".into());
+    world.levers = vec![pool];
+    let config = BTreeMap::from([("default_pool_size".to_owned(), "20".to_owned())]);
+    world.snapshot.pooler = Some(Ok(PoolerState { config, ..PoolerState::default() }));
+    let plan = world.plan();
+    assert_eq!((plan.from.as_deref(), plan.to.as_str()), (Some("20"), "40"));
+    assert_eq!(plan.activation, crate::model::Activation::PoolerReload);
+}
+
+#[test]
+fn what_needs_a_yes_or_a_window_is_said() {
+    let mut world = World::new();
+    assert!(!world.plan().needs_approval);
+    world.permissions.low = Permit::AfterApproval;
+    let plan = world.plan();
+    assert!(
+        plan.needs_approval && plan.reason.ends_with("The policy has a person say yes first."),
+        "{}",
+        plan.reason
+    );
+    world.permissions.now = Err("no maintenance window is open (Sat 02:00-04:00, UTC)".into());
+    let lever = plan.lever.to_string();
+    assert_eq!(world.reason_for(&lever), "no maintenance window is open (Sat 02:00-04:00, UTC)");
+}
+
+#[test]
+fn an_alert_stands_in_for_a_level_that_is_not_set() {
+    let mut world = World::new();
+    world.sla.remove(0);
+    assert_eq!(world.decide().conclusion, Conclusion::Compliant);
+    let alert = |symptom: &str| Alert {
+        name: "WalSpikes".into(),
+        active_since: DateTime::UNIX_EPOCH,
+        symptom: Some(symptom.into()),
+    };
+    world.snapshot.alerts = vec![alert("high_io_wait")];
+    assert_eq!(world.decide().conclusion, Conclusion::Compliant);
+    world.snapshot.alerts = vec![alert("high_wal_rate")];
+    let plan = world.plan();
+    assert_eq!((plan.goal_from, plan.limit), (4.5e6, 4.5e6));
+    assert!(plan.reason.contains("its level is no alert WalSpikes"), "{}", plan.reason);
 }
 
 proptest! {

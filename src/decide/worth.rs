@@ -26,7 +26,9 @@ pub(super) fn cost(tier: CostTier, activation: Activation) -> f64 {
     match (tier, activation) {
         (CostTier::High, _) => 8.0,
         (_, Activation::Restart) => 4.0,
-        (_, Activation::Reload | Activation::AppReload) => 1.0,
+        (_, Activation::Reload | Activation::AppReload | Activation::AtOnce | Activation::PoolerReload) => {
+            1.0
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! no note ever waits for a scrape. Counters begin at 0, so that their first step shows in a `rate()`.
 
 use super::page::{Kind, Page};
-use crate::model::{Conclusion, Reading, Report, Snapshot, Verdict};
+use crate::model::{Baseline, Conclusion, Finding, Reading, Report, Snapshot, Standing, Trial, Verdict};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -19,7 +19,17 @@ pub struct OwnMetrics {
 struct Noted {
     /// Value and time of each known signal; unknown ones are absent.
     signals: BTreeMap<String, (f64, DateTime<Utc>)>,
+    /// Whether each signal that a level or a lever is about had a value.
+    known: BTreeMap<String, bool>,
+    limits: BTreeMap<String, f64>,
+    baseline: BTreeMap<String, f64>,
     tick: Option<Tick>,
+    /// When the loop last did something, or waited on purpose.
+    alive: Option<DateTime<Utc>>,
+    /// Lever and phase of the open trial.
+    open: Option<(String, &'static str)>,
+    last: Option<Last>,
+    standing: Option<Held>,
     decisions: [u64; CONCLUSIONS.len()],
     verdicts: [u64; VERDICTS.len()],
     webhooks: [u64; WEBHOOKS.len()],
@@ -28,8 +38,37 @@ struct Noted {
 
 #[derive(Debug, Clone, Copy)]
 struct Tick {
-    at: DateTime<Utc>,
     took_seconds: f64,
+}
+
+/// How a trial ended, for a table.
+#[derive(Debug, Clone)]
+struct Last {
+    trial: String,
+    lever: String,
+    parameter: String,
+    from: String,
+    to: String,
+    verdict: &'static str,
+    why: String,
+}
+
+/// Of a reason, as much as a label holds, characters.
+const WHY_SHOWN: usize = 300;
+
+/// What the ledger holds of levers and changes, as counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Changes that are in place.
+    pub kept: usize,
+    /// Levers that leverd keeps its hands off.
+    pub frozen: usize,
+    /// Levers that rest.
+    pub quarantined: usize,
+    /// Trials that wait for a person.
+    pub needs_human: usize,
+    /// Plans that wait for a person's yes.
+    pub awaiting_approval: usize,
 }
 
 const CONCLUSIONS: [&str; 4] = ["compliant", "act", "nothing_left", "cannot_tell"];
@@ -57,7 +96,8 @@ impl OwnMetrics {
     /// Notes the readings of a tick. A signal that is unknown now loses its series.
     pub fn snapshot(&self, snapshot: &Snapshot) {
         let mut noted = self.lock();
-        noted.tick = Some(Tick { at: snapshot.at, took_seconds: snapshot.took.as_secs_f64() });
+        noted.tick = Some(Tick { took_seconds: snapshot.took.as_secs_f64() });
+        noted.alive = Some(snapshot.at);
         noted.signals = snapshot
             .readings
             .iter()
@@ -68,9 +108,63 @@ impl OwnMetrics {
             .collect();
     }
 
-    /// Counts a decision by its conclusion.
+    /// Notes that the loop is there: it waits on purpose, or watches a trial.
+    pub fn alive(&self, at: DateTime<Utc>) {
+        self.lock().alive = Some(at);
+    }
+
+    /// When the loop last showed that it is there.
+    pub fn last_alive(&self) -> Option<DateTime<Utc>> {
+        self.lock().alive
+    }
+
+    /// Notes what is normal; `None`: nobody said so yet.
+    pub fn baseline(&self, baseline: Option<&Baseline>) {
+        let metrics = baseline.map(|baseline| &baseline.metrics);
+        let values = metrics.into_iter().flatten().map(|(name, metric)| (name.to_string(), metric.value));
+        self.lock().baseline = values.collect();
+    }
+
+    /// Notes what the ledger holds.
+    pub fn held(&self, held: Held) {
+        self.lock().standing = Some(held);
+    }
+
+    /// Notes where a trial is.
+    pub fn trial(&self, trial: &Trial) {
+        let mut noted = self.lock();
+        if !trial.phase.is_final() {
+            noted.open = Some((trial.plan.lever.to_string(), trial.phase.name()));
+            return;
+        }
+        noted.open = None;
+        let plan = &trial.plan;
+        noted.last = Some(Last {
+            trial: trial.id.to_string(),
+            lever: plan.lever.to_string(),
+            parameter: plan.parameter.clone(),
+            from: plan.from.clone().unwrap_or_default(),
+            to: plan.to.clone(),
+            verdict: trial.phase.name(),
+            why: trial.ending.as_deref().unwrap_or_default().chars().take(WHY_SHOWN).collect(),
+        });
+    }
+
+    /// Counts a decision by its conclusion, and notes the levels that it was made against.
     pub fn decision(&self, report: &Report) {
-        self.lock().decisions[match report.conclusion {
+        let mut noted = self.lock();
+        noted.limits = report
+            .findings
+            .iter()
+            .filter_map(|finding| Some((finding.signal.to_string(), finding.limit?)))
+            .collect();
+        noted.known = report
+            .findings
+            .iter()
+            .filter(|finding| finding.standing != Standing::Unbounded && !is_left_out(finding, report))
+            .map(|finding| (finding.signal.to_string(), finding.value.is_some()))
+            .collect();
+        noted.decisions[match report.conclusion {
             Conclusion::Compliant => 0,
             Conclusion::Act(_) => 1,
             Conclusion::NothingLeft(_) => 2,
@@ -120,14 +214,24 @@ impl OwnMetrics {
         for (signal, (_, at)) in &noted.signals {
             ages.sample(&[("signal", signal)], seconds_between(*at, now));
         }
+        gauges(
+            page,
+            "leverd_signal_known",
+            "1 where the last look found a value of the signal.",
+            &noted.known,
+            |known| f64::from(u8::from(*known)),
+        );
+        gauges(page, "leverd_sla_limit", "Each signal's level, in its own unit.", &noted.limits, |limit| {
+            *limit
+        });
+        let help = "What is normal for each signal, in its own unit.";
+        gauges(page, "leverd_baseline_value", help, &noted.baseline, |value| *value);
+        noted.trials(page);
+        if let Some(alive) = noted.alive {
+            let help = "Time since the loop last looked, watched a trial, or waited on purpose.";
+            page.single("leverd_tick_age_seconds", Kind::Gauge, help, seconds_between(alive, now));
+        }
         if let Some(tick) = noted.tick {
-            let age = seconds_between(tick.at, now);
-            page.single(
-                "leverd_tick_age_seconds",
-                Kind::Gauge,
-                "Time since the last look at the signals.",
-                age,
-            );
             let help = "How long the last look at the signals took.";
             page.single("leverd_tick_duration_seconds", Kind::Gauge, help, tick.took_seconds);
         }
@@ -145,6 +249,58 @@ impl OwnMetrics {
         counters("leverd_webhooks_total", help, "result", &WEBHOOKS, &noted.webhooks);
         let help = "Reloads of the configuration, by result.";
         counters("leverd_config_reloads_total", help, "result", &RELOADS, &noted.reloads);
+    }
+}
+
+impl Noted {
+    fn trials(&self, page: &mut Page) {
+        if let Some((lever, phase)) = &self.open {
+            let labels = [("lever", lever.as_str()), ("phase", phase)];
+            page.family("leverd_trial_open", Kind::Gauge, "1 while a trial is open.").sample(&labels, 1.0);
+        }
+        if let Some(last) = &self.last {
+            let labels = [
+                ("trial", last.trial.as_str()),
+                ("lever", &last.lever),
+                ("parameter", &last.parameter),
+                ("from", &last.from),
+                ("to", &last.to),
+                ("verdict", last.verdict),
+                ("why", &last.why),
+            ];
+            page.family("leverd_last_trial_info", Kind::Gauge, "The last trial that ended, and why.")
+                .sample(&labels, 1.0);
+        }
+        let Some(held) = self.standing else { return };
+        for (name, help, count) in [
+            ("leverd_kept_changes", "Changes that were kept and are in place.", held.kept),
+            ("leverd_frozen_levers", "Levers that leverd keeps its hands off.", held.frozen),
+            ("leverd_quarantined_levers", "Levers that rest after a trial.", held.quarantined),
+            ("leverd_needs_human", "Trials that wait for a person.", held.needs_human),
+            ("leverd_awaiting_approval", "Plans that wait for a person's yes.", held.awaiting_approval),
+        ] {
+            page.single(name, Kind::Gauge, help, count as f64);
+        }
+    }
+}
+
+/// An optional signal that is not there does not matter to the decision.
+fn is_left_out(finding: &Finding, report: &Report) -> bool {
+    let blocks =
+        matches!(&report.conclusion, Conclusion::CannotTell(why) if why.contains(finding.signal.as_str()));
+    finding.value.is_none() && !blocks
+}
+
+fn gauges<T>(
+    page: &mut Page,
+    name: &str,
+    help: &str,
+    values: &BTreeMap<String, T>,
+    number: impl Fn(&T) -> f64,
+) {
+    let mut family = page.family(name, Kind::Gauge, help);
+    for (signal, value) in values {
+        family.sample(&[("signal", signal)], number(value));
     }
 }
 
@@ -169,6 +325,8 @@ mod tests {
             readings: readings.into_iter().map(|(name, reading)| (SignalName::new(name), reading)).collect(),
             server: Err("not asked".into()),
             env_values: BTreeMap::new(),
+            container: None,
+            pooler: None,
             alerts: Vec::new(),
             took: Duration::from_millis(7),
         }

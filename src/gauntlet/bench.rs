@@ -15,7 +15,7 @@ use super::strategies::pgtune::{Machine, Workload};
 use crate::actuate::Actuator;
 use crate::config::{Config, RestartMethod};
 use crate::model::{Activation, Baseline};
-use crate::observe::{Grid, Reduce, samples_on, snapshot};
+use crate::observe::{Earlier, Grid, Reduce, samples_on, snapshot};
 use crate::postgres::{Connection, PostgresError, connect, server};
 use crate::prometheus::Client;
 use crate::sandbox::{self, SandboxError, Scenario};
@@ -166,7 +166,9 @@ impl Bench {
         let connection = self.connect().await?;
         let failed = |error| PostgresError::statement("asking for the databases' size", &error);
         let bytes: i64 = connection.client().query_one(SIZE, &[]).await.map_err(failed)?.get(0);
-        let (seen, _) = snapshot(&self.config, &self.client, Ok(connection.client()), None, now()).await;
+        let (seen, _) =
+            snapshot(&self.config, &self.client, Ok(connection.client()), None, Earlier::default(), now())
+                .await;
         let server = seen.server.map_err(GauntletError::Config)?;
         let unknown = || GauntletError::Config("the memory of this machine is not known".to_owned());
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -15,12 +15,12 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// A lever's value, where it can be set here: a limit of Docker cannot.
+    /// A lever's value, where it can be set here: a limit of a container cannot.
     pub(super) fn of(lever: &Lever, value: &str) -> Option<Self> {
         let in_env = match lever.place {
             Place::EnvFile(_) => true,
             Place::PostgresqlConf(_) | Place::ServerConf | Place::AlterSystem => false,
-            Place::Unavailable(_) => return None,
+            Place::ContainerLimit { .. } | Place::PgBouncer(_) | Place::Unavailable(_) => return None,
         };
         Some(Self {
             lever: lever.name.as_str().to_owned(),

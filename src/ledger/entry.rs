@@ -128,10 +128,11 @@ fn is_ruled_harmful(trial: &Trial) -> bool {
 fn circumstances(trial: &Trial) -> String {
     let plan = &trial.plan;
     let place = match &plan.place {
-        Place::PostgresqlConf(file) | Place::EnvFile(file) => {
+        Place::PostgresqlConf(file) | Place::EnvFile(file) | Place::PgBouncer(file) => {
             trial.intent.as_ref().map_or(file, |intent| &intent.file).display().to_string()
         }
         Place::AlterSystem => "ALTER SYSTEM".to_owned(),
+        Place::ContainerLimit { container, .. } => format!("the container {container}"),
         Place::ServerConf => "the server's own file".to_owned(),
         Place::Unavailable(why) => why.clone(),
     };

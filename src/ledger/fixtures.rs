@@ -45,6 +45,7 @@ pub(crate) fn planned(target: &str) -> Trial {
                 },
             ],
             gives_back: None,
+            needs_approval: false,
         },
         phase: Phase::Planned,
         intent: None,
@@ -101,6 +102,7 @@ pub(crate) fn intent() -> Intent {
         sha256_before: "aa".repeat(32),
         sha256_after: "bb".repeat(32),
         backup: Some(PathBuf::from("/srv/leverd/backups/20240115_101400/postgresql.conf")),
+        in_place: false,
     }
 }
 

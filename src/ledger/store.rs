@@ -26,7 +26,7 @@ const APPLICATION_ID: i64 = 0x6c76_7264;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// One entry for each format, oldest first. Never edited once released: a change is a new entry.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The durable record of trials. Cheap to clone; clones share one connection.
 ///
@@ -405,7 +405,7 @@ mod tests {
         let path = with_a_trial(folder.path());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Ledger::open(&path).unwrap_err();
-        assert!(error.to_string().ends_with("has format 99; this leverd knows formats up to 1"), "{error}");
+        assert!(error.to_string().ends_with("has format 99; this leverd knows formats up to 2"), "{error}");
     }
 
     #[test]

@@ -336,6 +336,12 @@ impl<'a> NewEvent<'a> {
         let (trial, phase_from, phase_to, touched, entry) = (None, None, None, false, None);
         Self { at, target, trial, lever, what, phase_from, phase_to, touched, entry }
     }
+
+    /// About a trial that stays where it is.
+    pub(super) fn of_trial(trial: &'a Trial, what: &'a str, at: DateTime<Utc>) -> Self {
+        let event = Self::new(&trial.plan.target, Some(&trial.plan.lever), what, at);
+        Self { trial: Some(trial.id), ..event }
+    }
 }
 
 /// Whether entering a phase means that the target was changed, or may have been.

@@ -1,6 +1,6 @@
 //! Levers: what can be changed, at what cost, against which symptom.
 
-use super::{LeverName, Symptom};
+use super::{LeverName, LimitKind, Symptom};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -43,12 +43,21 @@ pub enum Place {
     ServerConf,
     /// A `KEY=value` file of the application.
     EnvFile(PathBuf),
+    /// A limit of a container, which its engine is told. The compose file that it was made from stays as it is.
+    ContainerLimit {
+        /// The container's name or id.
+        container: String,
+        /// Which limit.
+        kind: LimitKind,
+    },
+    /// PgBouncer's `pgbouncer.ini`, section `[pgbouncer]`.
+    PgBouncer(PathBuf),
     /// Nowhere, and why, for people.
     Unavailable(String),
 }
 
 /// The facts that a lever's evidence may refer to, each with its meaning. `observe` computes them.
-pub const FACTS: [(&str, &str); 17] = [
+pub const FACTS: [(&str, &str); 21] = [
     ("active_connections", "connections that run a statement"),
     ("backend_write_share", "buffers that backends wrote themselves / all buffers written"),
     ("backend_writes_per_second", "buffers per second that backends wrote themselves"),
@@ -58,6 +67,8 @@ pub const FACTS: [(&str, &str); 17] = [
     ("checkpoints_requested_share", "checkpoints forced by WAL volume / all checkpoints"),
     ("commits_per_second", "transactions committed per second, all databases"),
     ("connections_used_share", "client connections / max_connections"),
+    ("container_cpu_throttled_share", "CPU periods in which the container was held back / all its periods"),
+    ("container_memory_used_share", "memory of the container that is no page cache / its limit"),
     ("database_bytes_over_shared_buffers", "size of all databases / shared_buffers"),
     ("dead_row_share", "dead rows / all rows of the connected database's tables"),
     ("full_page_image_share", "full-page images / WAL records"),
@@ -65,6 +76,8 @@ pub const FACTS: [(&str, &str); 17] = [
         "parallel_workers",
         "parallel workers at work at the last look; unknown where none was seen at that moment",
     ),
+    ("pool_wait_seconds", "the longest that a client waits for PgBouncer to give it a connection"),
+    ("pool_waiting_clients", "clients that wait for PgBouncer to give them a connection"),
     ("rows_per_commit", "rows inserted, updated or deleted per committed transaction"),
     (
         "sequential_rows_share",

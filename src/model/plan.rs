@@ -14,6 +14,10 @@ pub enum Activation {
     Reload,
     /// The application picks its `.env` up: by itself, or by the target's `app_reload` command.
     AppReload,
+    /// Nothing more: it took effect as it was written.
+    AtOnce,
+    /// `RELOAD` on PgBouncer's console.
+    PoolerReload,
     /// A restart of Postgres.
     Restart,
 }
@@ -23,6 +27,8 @@ impl fmt::Display for Activation {
         f.pad(match self {
             Self::Reload => "reload",
             Self::AppReload => "reload of the application",
+            Self::AtOnce => "live update",
+            Self::PoolerReload => "reload of PgBouncer",
             Self::Restart => "restart",
         })
     }
@@ -68,6 +74,9 @@ pub struct Plan {
     /// The kept trial whose change is put back on trial: `from` is its new value, `to` its old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gives_back: Option<TrialId>,
+    /// A person must say yes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_approval: bool,
 }
 
 impl Plan {

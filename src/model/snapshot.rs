@@ -1,6 +1,6 @@
 //! What was seen at one moment: the input of a decision.
 
-use super::{Setting, SignalName};
+use super::{ContainerState, Setting, SignalName, Symptom};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,6 +43,26 @@ pub struct Alert {
     pub name: String,
     /// When it became active.
     pub active_since: DateTime<Utc>,
+    /// The symptom that it stands for: its own label `symptom`, or as the configuration says.
+    #[serde(default)]
+    pub symptom: Option<Symptom>,
+}
+
+/// One alert of a webhook, as Alertmanager sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedAlert {
+    /// `alertname`.
+    pub name: String,
+    /// The label `symptom`.
+    pub symptom: Option<String>,
+    /// It has `tuning_trigger="true"`.
+    pub is_trigger: bool,
+    /// It fires; else it is resolved.
+    pub is_firing: bool,
+    /// Since when.
+    pub starts_at: DateTime<Utc>,
+    /// Alertmanager's name for its set of labels.
+    pub fingerprint: String,
 }
 
 /// What the server said of itself.
@@ -73,6 +93,20 @@ pub struct ServerState {
     pub memory_budget_bytes: Option<u64>,
 }
 
+/// What PgBouncer said of itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolerState {
+    /// `SHOW CONFIG`, by key: values as PgBouncer writes them.
+    pub config: BTreeMap<String, String>,
+    /// Settings that an entry of `[databases]` or `[users]` has of its own, by key, with who has it: the plain setting
+    /// says nothing there.
+    pub own_settings: BTreeMap<String, String>,
+    /// Clients that wait for a connection, over all pools.
+    pub waiting_clients: f64,
+    /// The longest that one of them has waited, s.
+    pub longest_wait_seconds: f64,
+}
+
 /// Everything that a decision may look at, seen at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -84,6 +118,10 @@ pub struct Snapshot {
     pub server: Result<ServerState, String>,
     /// Present values of `.env` keys that levers refer to, by (file, key); absent keys are not in it.
     pub env_values: BTreeMap<String, String>,
+    /// The container that Postgres runs in, or why it could not be asked; `None`: none is configured.
+    pub container: Option<Result<ContainerState, String>>,
+    /// The pooler before Postgres, or why it could not be asked; `None`: none is configured.
+    pub pooler: Option<Result<PoolerState, String>>,
     /// Firing alerts that may trigger tuning.
     pub alerts: Vec<Alert>,
     /// How long taking it took.

@@ -1,6 +1,6 @@
 //! One change of one lever, from intent to verdict, as it is stored.
 
-use super::{Arm, Judgement, Plan, TrialId, Verdict};
+use super::{Arm, ContainerLimits, Judgement, Plan, TrialId, Verdict};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -99,6 +99,8 @@ pub enum OldValue {
     },
     /// The value that `ALTER SYSTEM` had set.
     AutoConf(String),
+    /// All limits of a container.
+    Container(ContainerLimits),
 }
 
 /// All that is needed to finish or undo a change, written before the first byte is touched.
@@ -107,13 +109,13 @@ pub struct Intent {
     /// `pg_control_system().system_identifier`: never undo on another server.
     pub system_identifier: u64,
     /// The file that holds the value (links followed); `postgresql.auto.conf` for `ALTER SYSTEM` (as the
-    /// server names it, perhaps not readable from here).
+    /// server names it, perhaps not readable from here); `container NAME` for a limit.
     pub file: PathBuf,
     /// The parameter or `.env` key.
     pub parameter: String,
     /// What stood there.
     pub old: OldValue,
-    /// The raw line that is written (files), or the value (`ALTER SYSTEM`).
+    /// The raw line that is written (files), or the value (`ALTER SYSTEM`, a container's limit).
     pub new: String,
     /// SHA-256 of the file before, hex; empty where the file cannot be read from here.
     pub sha256_before: String,
@@ -121,6 +123,10 @@ pub struct Intent {
     pub sha256_after: String,
     /// The copy of the file from before, inside `backups/YYYYMMDD_HHMMSS/`; `None` where it cannot be read.
     pub backup: Option<PathBuf>,
+    /// The file is mounted into a container by itself, which would go on seeing a file that was replaced by rename:
+    /// it is written into.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_place: bool,
 }
 
 /// What recovery finds when it looks at the place of an intent.

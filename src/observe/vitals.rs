@@ -6,7 +6,8 @@
 
 use super::host::{self, Host};
 use crate::config::Config;
-use crate::model::Alert;
+use crate::docker::Engine;
+use crate::model::{Alert, ContainerState, LimitKind};
 use crate::postgres::{PostgresError, stats};
 use crate::prometheus::{Client, Sample};
 use chrono::{DateTime, Utc};
@@ -47,9 +48,11 @@ pub async fn vitals(
     config: &Config,
     prometheus: &Client,
     postgres: Result<&tokio_postgres::Client, String>,
+    engine: Option<&Engine>,
     at: DateTime<Utc>,
 ) -> Vitals {
-    let (alerts, (seen, trouble)) = tokio::join!(super::alerts(prometheus, at), ask(postgres));
+    let (alerts, (seen, trouble), container) =
+        tokio::join!(super::alerts(config, prometheus, at), ask(postgres), super::container(engine));
     let mut vitals = Vitals {
         at,
         postgres_up: seen.is_some(),
@@ -64,6 +67,7 @@ pub async fn vitals(
         checkpoints_done: None,
         alerts: alerts.ok(),
     };
+    let container = container.and_then(Result::ok);
     let Some(Seen { address, data_directory, stats }) = seen else { return vitals };
     if let Some(stats) = stats {
         let sum = |pick: fn(&stats::Database) -> f64| stats.databases.iter().map(pick).sum::<f64>();
@@ -81,7 +85,16 @@ pub async fn vitals(
     } else {
         from_prometheus(config, prometheus, data_directory.as_deref(), &mut vitals).await;
     }
+    let of_container = container.and_then(|container| used_percent(&container));
+    vitals.memory_used_percent =
+        [vitals.memory_used_percent, of_container].into_iter().flatten().reduce(f64::max);
     vitals
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn used_percent(container: &ContainerState) -> Option<f64> {
+    let limit = container.limits.get(LimitKind::Memory)?;
+    Some(100.0 * container.memory_used? as f64 / limit)
 }
 
 /// What Postgres told; statistics may be missing while it is up.

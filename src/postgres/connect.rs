@@ -95,17 +95,28 @@ impl Drop for Connection {
 
 /// Connects within `timeout`; statements and locks on the connection are bounded by it too.
 pub async fn connect(dsn: &str, timeout: Duration) -> Result<Connection, PostgresError> {
+    let millis = timeout.as_millis();
+    // Not as start options: those would count as the server's values, and replace the user's own options.
+    let limits = format!("SET statement_timeout = {millis}; SET lock_timeout = {millis}");
+    opened(dsn, timeout, Some(&limits)).await
+}
+
+/// Connects to a console that speaks the protocol and knows no settings: PgBouncer's.
+pub(super) async fn connect_to_console(dsn: &str, timeout: Duration) -> Result<Connection, PostgresError> {
+    opened(dsn, timeout, None).await
+}
+
+async fn opened(dsn: &str, timeout: Duration, first: Option<&str>) -> Result<Connection, PostgresError> {
     // tokio-postgres' parse errors name the key, never the value.
     let mut config: Config =
         dsn.parse().map_err(|error: tokio_postgres::Error| PostgresError::BadDsn(words_of(&error)))?;
     config.connect_timeout(timeout).application_name("leverd");
-    let millis = timeout.as_millis();
     let at = place_of(&config);
     let opened = async {
         let connection = open(&config).await?;
-        // Not as start options: those would count as the server's values, and replace the user's own options.
-        let limits = format!("SET statement_timeout = {millis}; SET lock_timeout = {millis}");
-        connection.client().batch_execute(&limits).await?;
+        if let Some(first) = first {
+            connection.client().batch_execute(first).await?;
+        }
         Ok(connection)
     };
     match tokio::time::timeout(timeout, opened).await {

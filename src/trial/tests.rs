@@ -26,6 +26,7 @@ fn plan(activation: Activation) -> Plan {
         reason: String::new(),
         passed_over: vec![],
         gives_back: None,
+        needs_approval: false,
     }
 }
 
@@ -39,6 +40,7 @@ fn intent() -> Intent {
         sha256_before: "a".into(),
         sha256_after: "b".into(),
         backup: None,
+        in_place: false,
     }
 }
 

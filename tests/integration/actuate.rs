@@ -93,6 +93,8 @@ fn target(dsn: &str, method: RestartMethod, app_reload: Option<&str>) -> Target 
         app_reload: app_reload.map(str::to_owned),
         restart: Restart { method, timeout: TIMEOUT },
         memory_budget_bytes: None,
+        container: None,
+        pgbouncer: None,
     }
 }
 
@@ -116,6 +118,7 @@ fn plan(place: Place, parameter: &str, from: &str, to: &str, activation: Activat
         reason: String::new(),
         passed_over: vec![],
         gives_back: None,
+        needs_approval: false,
     }
 }
 

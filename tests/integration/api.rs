@@ -2,7 +2,6 @@
 
 use leverd::api::{ApiState, Limits, Readiness, serve_with};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,10 +28,8 @@ struct Server {
 async fn start(metrics: String, limits: Limits) -> Server {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let at = listener.local_addr().unwrap();
-    let state = ApiState {
-        metrics: Arc::new(move || metrics.clone()),
-        readiness: Arc::new(|| Readiness { ready: false, reason: "Postgres does not answer".into() }),
-    };
+    let readiness = || Readiness { ready: false, reason: "Postgres does not answer".into() };
+    let state = ApiState::showing(move || metrics.clone(), readiness);
     let shutdown = CancellationToken::new();
     #[expect(clippy::disallowed_methods, reason = "the test awaits it")]
     let task = tokio::spawn(serve_with(listener, state, shutdown.clone(), limits));

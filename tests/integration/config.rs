@@ -121,7 +121,7 @@ fn check_prints_tables_of_what_is_configured() {
         "Levers",
         "≤ 1.5× baseline",
         "checkpoint_timeout",
-        "not available: Docker",
+        "not available: no container is named",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
@@ -133,7 +133,7 @@ fn check_prints_tables_of_what_is_configured() {
 
 #[test]
 fn check_lists_every_error_and_exits_64() {
-    let folder = project("target: {dsn: 'host=127.0.0.1'}\ncycle: {tick: 5}\npolicy: {low: approve}\n");
+    let folder = project("target: {dsn: 'host=127.0.0.1'}\ncycle: {tick: 5}\npolicy: {low: ask}\n");
     let output = check(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(64));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");

@@ -1,10 +1,14 @@
 //! `leverd run`: what it serves, that there is one, what it does with signals and with a configuration that changes.
 
+use crate::support::alertmanager::PrivateAlertmanager;
 use crate::support::leverd::{both, wait_for_exit};
+use crate::support::postgres::{PrivatePostgres, free_port};
 use crate::support::rig::{Effect, Rig, reload_lever};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -206,4 +210,54 @@ fn what_is_still_needed_is_in_place_again() {
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["kept"][0]["id"], 1, "{status}");
     assert_eq!(status["quarantined"], serde_json::json!([]), "{status}");
+}
+
+const TOKEN: &str = "0123456789abcdef0123";
+
+/// The rule, Alertmanager, its webhook, the lever, and that all of it is over: with an hour between two looks, nothing
+/// but the webhook can have woken the loop.
+#[test]
+fn an_alert_wakes_the_loop_and_is_resolved_by_the_lever() {
+    let port = free_port();
+    let rules = "groups: [{name: rig, rules: [{alert: WalSpikes, expr: 'rig_goal > 50', labels: \
+                 {tuning_trigger: \"true\", severity: warning}}]}]\n";
+    let more =
+        format!("alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]}}\n");
+    let postgres = PrivatePostgres::start("max_wal_size = 512MB");
+    let rig = Rig::alerting(postgres, &reload_lever(), Effect::AsDemanded, 8, rules, &more);
+    rig.demand(30.0, 30.0);
+    rig.project.write("leverd.token", &format!("{TOKEN}\n"));
+    let token = rig.project.path().join("leverd.token");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let config = rig.project.read("config/leverd.yaml").replace("cool_down: 1h", "cool_down: 1h, tick: 1h");
+    rig.project.write("config/leverd.yaml", &format!("{config}api: {{ token_file: leverd.token }}\n"));
+    let alertmanager = PrivateAlertmanager::start(
+        port,
+        &format!(
+            "route: {{receiver: leverd, group_wait: 0s, group_interval: 1s}}\nreceivers:\n- name: leverd\n  \
+             webhook_configs:\n  - url: http://127.0.0.1:{}/api/v1/alerts\n    http_config: \
+             {{authorization: {{credentials: {TOKEN}}}}}\n",
+            rig.exporter_port
+        ),
+    );
+    let daemon = Daemon::start(&rig);
+    daemon.wait_for("/readyz", |status, text| status == 200 && text.contains("every level is met"));
+    assert_eq!(rig.trials().len(), 0);
+
+    rig.demand(30.0, 100.0);
+    let log = || format!("{}\n{}", rig.project.read("log"), alertmanager.log());
+    let until = Instant::now() + MINUTE * 2;
+    while rig.first_trial().is_none_or(|trial| trial["phase"] != "kept") {
+        assert!(Instant::now() < until, "{:?}\n{}", rig.first_trial(), log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(rig.project.read("log").contains("the alert WalSpikes fires"), "{}", log());
+    // Firing, and resolved.
+    let taken = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("leverd_webhooks_total{result=\"accepted\"}"));
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<u32>().ok()).unwrap_or_default()
+    };
+    daemon.wait_for("/metrics", |_, text| taken(text) >= 2);
+    daemon.stop();
+    assert!(rig.project.read("CHANGELOG_TUNING.md").contains("max_wal_size"));
 }

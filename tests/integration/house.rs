@@ -36,6 +36,7 @@ const ROOMS: &[(&str, MayImport)] = &[
     ("observe", Rooms(HANDS)),
     ("exporter", Rooms(HANDS)),
     ("actuate", Rooms(HANDS)),
+    ("announce", Rooms(HANDS)),
     ("ledger", Rooms(HANDS)),
     ("advise", Rooms(HANDS)),
     ("migrate", Rooms(HANDS)),

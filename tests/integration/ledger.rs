@@ -74,6 +74,7 @@ fn planned() -> Trial {
             reason: "wal_rate is above its bound".to_owned(),
             passed_over: vec![],
             gives_back: None,
+            needs_approval: false,
         },
         phase: Phase::Planned,
         intent: None,

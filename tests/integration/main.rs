@@ -3,10 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod actuate;
+mod alerts;
+mod announce;
 mod api;
+mod approval;
+mod cli;
 mod config;
 mod crash;
 mod daemon;
+mod docker;
 mod exporter;
 mod faults;
 mod house;
@@ -14,6 +19,7 @@ mod ledger;
 mod measured;
 mod monitoring_files;
 mod observe;
+mod pgbouncer;
 mod postgres_client;
 mod postgres_server;
 mod postgres_versions;

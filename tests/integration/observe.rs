@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use leverd::config::{Config, LoadSignal};
 use leverd::model::{CostTier, Direction, Lever, Place, Reading, Signal, SlaTarget};
 use leverd::observe::baseline::{self, BaselineError, Span};
-use leverd::observe::{SampleSeries, load_samples, read_signal, samples, snapshot, vitals};
+use leverd::observe::{Earlier, SampleSeries, load_samples, read_signal, samples, snapshot, vitals};
 use leverd::postgres::{Connection, connect};
 use leverd::prometheus::Client;
 use std::fmt::Write;
@@ -250,7 +250,8 @@ async fn a_snapshot_holds_everything_that_can_be_seen() {
     config.levers = vec![env_lever(&file), env_lever(Path::new("/nonexistent/.env"))];
     let (client, connection) = (client(&metrics.url()), open(&server.dsn()).await);
 
-    let (first, stats) = snapshot(&config, &client, Ok(connection.client()), None, end()).await;
+    let (first, stats) =
+        snapshot(&config, &client, Ok(connection.client()), None, Earlier::default(), end()).await;
     assert_eq!(first.at, end());
     assert_eq!(first.readings[&"io_wait".into()].value(), Some(60.0));
     assert_eq!(reason(first.readings[&"p95_write_latency".into()].clone()), "`absent`: no series");
@@ -267,7 +268,15 @@ async fn a_snapshot_holds_everything_that_can_be_seen() {
     open(&server.dsn()).await.client().batch_execute(work).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let (next, _) = snapshot(&config, &client, Ok(connection.client()), stats.as_ref(), end()).await;
+        let (next, _) = snapshot(
+            &config,
+            &client,
+            Ok(connection.client()),
+            None,
+            Earlier { stats: stats.as_ref(), cpu_periods: None },
+            end(),
+        )
+        .await;
         let facts = next.server.unwrap().facts;
         // Statistics arrive when their session ends, or up to a second later.
         if facts.get("checkpoints_per_minute").is_some_and(|rate| *rate > 0.0)
@@ -280,7 +289,8 @@ async fn a_snapshot_holds_everything_that_can_be_seen() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     config.target.memory_budget_bytes = Some(123);
-    let (configured, _) = snapshot(&config, &client, Ok(connection.client()), None, end()).await;
+    let (configured, _) =
+        snapshot(&config, &client, Ok(connection.client()), None, Earlier::default(), end()).await;
     assert_eq!(configured.server.unwrap().memory_budget_bytes, Some(123));
 }
 
@@ -294,7 +304,8 @@ async fn a_snapshot_survives_whatever_is_down() {
     let hanging = TinyHttp::start(|_, connection| drop(std::io::copy(connection, &mut std::io::sink())));
     let config = with_signals(&hanging.url(), &server.dsn(), signals.clone());
     let hasty = Client::new(&prometheus(&hanging.url(), Duration::from_millis(300))).unwrap();
-    let (seen, stats) = snapshot(&config, &hasty, Ok(connection.client()), None, end()).await;
+    let (seen, stats) =
+        snapshot(&config, &hasty, Ok(connection.client()), None, Earlier::default(), end()).await;
     let reasons: Vec<_> = seen.readings.into_values().map(reason).collect();
     assert_eq!(reasons.len(), 10);
     assert!(reasons.iter().all(|why| why.contains("did not answer within 0.3 s")), "{reasons:?}");
@@ -304,13 +315,15 @@ async fn a_snapshot_survives_whatever_is_down() {
     // No connection to Postgres.
     let client = client(&metrics.url());
     let config = with_signals(&metrics.url(), &server.dsn(), signals);
-    let (seen, stats) = snapshot(&config, &client, Err("refused".to_owned()), None, end()).await;
+    let (seen, stats) =
+        snapshot(&config, &client, Err("refused".to_owned()), None, Earlier::default(), end()).await;
     assert_eq!((seen.server.unwrap_err().as_str(), stats), ("refused", None));
     assert!(seen.readings.values().all(|reading| reading.value() == Some(60.0)));
 
     // Postgres goes away under the connection.
     server.pg_ctl("stop");
-    let (seen, stats) = snapshot(&config, &client, Ok(connection.client()), None, end()).await;
+    let (seen, stats) =
+        snapshot(&config, &client, Ok(connection.client()), None, Earlier::default(), end()).await;
     assert!(seen.server.unwrap_err().starts_with("reading pg_settings: "));
     assert_eq!((stats, seen.readings.len()), (None, 10));
 }
@@ -321,7 +334,7 @@ async fn vital_signs_of_a_local_server() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let config = with_signals(&nowhere, &server.dsn(), Vec::new());
     let (client, connection) = (client(&nowhere), open(&server.dsn()).await);
-    let signs = vitals(&config, &client, Ok(connection.client()), end()).await;
+    let signs = vitals(&config, &client, Ok(connection.client()), None, end()).await;
     assert!(signs.postgres_up && signs.postgres_trouble.is_none(), "{signs:?}");
     assert_eq!((signs.alerts, signs.replica_lag_seconds), (None, None));
     let percent = |value: Option<f64>| value.is_some_and(|value| (0.0..=100.0).contains(&value));
@@ -332,7 +345,7 @@ async fn vital_signs_of_a_local_server() {
     assert!(signs.checkpoints_done.is_some() && signs.rollbacks.is_some() && signs.deadlocks == Some(0.0));
 
     server.pg_ctl("stop");
-    let signs = vitals(&config, &client, Ok(connection.client()), end()).await;
+    let signs = vitals(&config, &client, Ok(connection.client()), None, end()).await;
     assert!(!signs.postgres_up && signs.postgres_trouble.is_some(), "{signs:?}");
     assert_eq!((signs.memory_used_percent, signs.checkpoints_done), (None, None));
 }
@@ -369,10 +382,19 @@ async fn a_tick_reads_ten_signals_over_few_connections() {
     let config = with_signals(&metrics.url(), &server.dsn(), ten_signals());
     let (client, connection) = (client(&metrics.url()), open(&server.dsn()).await);
     let accepted_before = accepted(&metrics);
-    let (_, mut stats) = snapshot(&config, &client, Ok(connection.client()), None, end()).await;
+    let (_, mut stats) =
+        snapshot(&config, &client, Ok(connection.client()), None, Earlier::default(), end()).await;
     let before = cpu();
     for _ in 0..TICKS {
-        let (seen, next) = snapshot(&config, &client, Ok(connection.client()), stats.as_ref(), end()).await;
+        let (seen, next) = snapshot(
+            &config,
+            &client,
+            Ok(connection.client()),
+            None,
+            Earlier { stats: stats.as_ref(), cpu_periods: None },
+            end(),
+        )
+        .await;
         assert!(seen.readings.values().all(|reading| reading.value().is_some()), "{:?}", seen.readings);
         assert!(seen.server.is_ok());
         stats = next;

@@ -1,6 +1,8 @@
 //! What tests on real parts share.
 
+pub(crate) mod alertmanager;
 pub(crate) mod config;
+pub(crate) mod docker;
 pub(crate) mod http;
 pub(crate) mod leverd;
 pub(crate) mod postgres;

@@ -235,6 +235,7 @@ impl World {
             sha256_before: knob.file.clone(),
             sha256_after: to,
             backup: None,
+            in_place: false,
         })
     }
 

@@ -1,8 +1,8 @@
 //! A whole configuration for tests, to be changed where a test needs it.
 
 use leverd::config::{
-    AbortLimits, Config, Cycle, ExporterConfig, LoadSignal, LogRotation, Paths, Policy, PostgresqlConf,
-    PrometheusConfig, Pull, Restart, RestartMethod, Secret, Target,
+    AbortLimits, AnnounceConfig, ApiConfig, Config, Cycle, ExporterConfig, LoadSignal, LogRotation, Paths,
+    Policy, PostgresqlConf, PrometheusConfig, Pull, Restart, RestartMethod, Secret, Target,
 };
 use leverd::model::{Bound, Direction, Environment, Signal, SlaTarget, Symptom, Unit};
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ pub(crate) fn config(root: &Path, dsn: &str, prometheus_url: &str, signals: Vec<
             app_reload: None,
             restart: Restart { method: RestartMethod::Never, timeout: Duration::from_secs(30) },
             memory_budget_bytes: None,
+            container: None,
+            pgbouncer: None,
         },
         prometheus: prometheus(prometheus_url, Duration::from_secs(5)),
         sla: sla.collect(),
@@ -65,6 +67,10 @@ pub(crate) fn config(root: &Path, dsn: &str, prometheus_url: &str, signals: Vec<
             high: Pull::Shadow,
             restart: Pull::Shadow,
             give_back_after: None,
+            approve_within: Duration::from_secs(60),
+            windows: Vec::new(),
+            windows_for_all: false,
+            windows_local: false,
         },
         abort: AbortLimits {
             guard_factor: 2.0,
@@ -86,6 +92,9 @@ pub(crate) fn config(root: &Path, dsn: &str, prometheus_url: &str, signals: Vec<
             procfs: "/proc".into(),
             sysfs: "/sys".into(),
         },
+        api: ApiConfig::default(),
+        alert_symptoms: BTreeMap::new(),
+        announce: AnnounceConfig::default(),
         paths: Paths {
             root: root.to_owned(),
             ledger: root.join("ledger.sqlite"),

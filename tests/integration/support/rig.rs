@@ -101,6 +101,18 @@ const NEW_VALUES: [&str; 2] = ["640MB", "160MB"];
 impl Rig {
     /// Starts it on `postgres`. `cycle` is the load cycle in seconds, of five scrapes each; a judgement takes twenty.
     pub(crate) fn on(postgres: PrivatePostgres, levers: &str, effect: Effect, cycle: u32) -> Self {
+        Self::alerting(postgres, levers, effect, cycle, "groups: []\n", "")
+    }
+
+    /// The same with alert rules, and what `prometheus.yml` says beside them.
+    pub(crate) fn alerting(
+        postgres: PrivatePostgres,
+        levers: &str,
+        effect: Effect,
+        cycle: u32,
+        rules: &str,
+        more: &str,
+    ) -> Self {
         let files = [postgres.conf(), postgres.conf().with_file_name("postgresql.auto.conf")];
         let demand = postgres.conf().with_file_name(DEMAND);
         let application = exporter(move |since| {
@@ -124,8 +136,8 @@ impl Rig {
             let latency = if changed && effect == Effect::Harms { 80.0 } else { 20.0 };
             format!("rig_goal {}\nrig_latency {}\n", goal * wobble, latency * wobble)
         });
-        let prometheus =
-            PrivatePrometheus::start(&scraping(&application, "200ms"), &[("rules.yml", "groups: []\n")]);
+        let config = format!("{}{more}", scraping(&application, "200ms"));
+        let prometheus = PrivatePrometheus::start(&config, &[("rules.yml", rules)]);
         wait_for_samples(&prometheus);
         let exporter_port = free_port();
         let project = Project::new();
