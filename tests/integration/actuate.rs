@@ -1,9 +1,10 @@
 //! The actuators on a real Postgres: written, in effect, undone to the byte; and what stands in their way.
 
+use crate::support::change::{plan, target};
 use crate::support::postgres::{PrivatePostgres, give_to_unprivileged};
 use leverd::actuate::{ActuateError, Actuator};
-use leverd::config::{PostgresqlConf, Restart, RestartMethod, Secret, Target};
-use leverd::model::{Activation, Arm, CostTier, Found, Intent, OldValue, Place, Plan, Unit};
+use leverd::config::RestartMethod;
+use leverd::model::{Activation, Arm, Found, Intent, OldValue, Place, Plan};
 use leverd::postgres::{Connection, connect};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -82,43 +83,6 @@ impl Rig {
         assert_eq!(fs::read(file).unwrap(), before, "undone to the byte");
         assert_eq!(self.look(plan, &intent).await, Found::Before);
         intent
-    }
-}
-
-fn target(dsn: &str, method: RestartMethod, app_reload: Option<&str>) -> Target {
-    Target {
-        name: "test".into(),
-        dsn: Secret::new(dsn),
-        postgresql_conf: PostgresqlConf::Auto,
-        app_reload: app_reload.map(str::to_owned),
-        restart: Restart { method, timeout: TIMEOUT },
-        memory_budget_bytes: None,
-        container: None,
-        pgbouncer: None,
-    }
-}
-
-fn plan(place: Place, parameter: &str, from: &str, to: &str, activation: Activation) -> Plan {
-    Plan {
-        target: "test".into(),
-        symptom: "high_wal_rate".into(),
-        signal: "wal_rate".into(),
-        unit: Unit::BytesPerSec,
-        goal_from: 2.0,
-        limit: 1.0,
-        lever: parameter.into(),
-        tier: CostTier::Low,
-        parameter: parameter.to_owned(),
-        place,
-        from: Some(from.to_owned()),
-        to: to.to_owned(),
-        activation,
-        spans_checkpoints: false,
-        verify_query: None,
-        reason: String::new(),
-        passed_over: vec![],
-        gives_back: None,
-        needs_approval: false,
     }
 }
 

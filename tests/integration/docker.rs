@@ -1,11 +1,12 @@
 //! Levers of a container on a real engine: moved, read back from the engine and from the cgroup, undone exactly; the
 //! container restarted; its mounted configuration edited; the engine away.
 
+use crate::support::change::{plan, target};
 use crate::support::docker::{PostgresContainer, PrivateDocker};
 use leverd::actuate::{ActuateError, Actuator};
-use leverd::config::{ContainerConfig, EngineSocket, PostgresqlConf, Restart, RestartMethod, Secret, Target};
+use leverd::config::{ContainerConfig, EngineSocket, RestartMethod, Target};
 use leverd::docker::{DockerError, Engine};
-use leverd::model::{Activation, Arm, CostTier, Found, Intent, LimitKind, Place, Plan, Unit};
+use leverd::model::{Activation, Arm, Found, Intent, LimitKind, Place, Plan};
 use leverd::postgres::{Connection, connect};
 use std::fs;
 use std::path::Path;
@@ -26,14 +27,8 @@ impl<'a> Rig<'a> {
         let config =
             ContainerConfig { name: container.name.clone(), socket: EngineSocket::Path(docker.socket()) };
         let target = Target {
-            name: "test".into(),
-            dsn: Secret::new(container.dsn()),
-            postgresql_conf: PostgresqlConf::Auto,
-            app_reload: None,
-            restart: Restart { method: RestartMethod::Docker, timeout: TIMEOUT },
-            memory_budget_bytes: None,
             container: Some(config.clone()),
-            pgbouncer: None,
+            ..target(&container.dsn(), RestartMethod::Docker, None)
         };
         let rig = Self {
             container,
@@ -73,30 +68,6 @@ impl<'a> Rig<'a> {
         let host = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} \
                     {{.HostConfig.CpuQuota}}";
         self.container.inspect(host)
-    }
-}
-
-fn plan(place: Place, parameter: &str, from: &str, to: &str, activation: Activation) -> Plan {
-    Plan {
-        target: "test".into(),
-        symptom: "high_io_wait".into(),
-        signal: "io_wait".into(),
-        unit: Unit::Percent,
-        goal_from: 2.0,
-        limit: 1.0,
-        lever: parameter.into(),
-        tier: CostTier::High,
-        parameter: parameter.to_owned(),
-        place,
-        from: Some(from.to_owned()),
-        to: to.to_owned(),
-        activation,
-        spans_checkpoints: false,
-        verify_query: None,
-        reason: String::new(),
-        passed_over: vec![],
-        gives_back: None,
-        needs_approval: false,
     }
 }
 

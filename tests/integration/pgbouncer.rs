@@ -1,10 +1,11 @@
 //! The pooler's lever on a real PgBouncer before a real Postgres: written, reloaded, in force by its own word, undone.
 
+use crate::support::change::{plan, target};
 use crate::support::postgres::{PrivatePostgres, free_port, give_to_unprivileged, unprivileged};
 use leverd::actuate::{ActuateError, Actuator};
-use leverd::config::{PgBouncerConfig, PostgresqlConf, Restart, RestartMethod, Secret, Target};
+use leverd::config::{PgBouncerConfig, RestartMethod, Secret, Target};
 use leverd::decide::guardrails;
-use leverd::model::{Activation, Arm, CostTier, Found, Place, Plan, Unit};
+use leverd::model::{Activation, Arm, Found, Place};
 use leverd::postgres::{connect, pgbouncer, server};
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -71,53 +72,24 @@ impl Drop for PrivatePgBouncer {
     }
 }
 
-fn plan(file: PathBuf, parameter: &str, from: &str, to: &str) -> Plan {
-    Plan {
-        target: "test".into(),
-        symptom: "high_p95_latency".into(),
-        signal: "p95_write_latency".into(),
-        unit: Unit::Ms,
-        goal_from: 2.0,
-        limit: 1.0,
-        lever: "connection_pooling".into(),
-        tier: CostTier::High,
-        parameter: parameter.to_owned(),
-        place: Place::PgBouncer(file),
-        from: Some(from.to_owned()),
-        to: to.to_owned(),
-        activation: Activation::PoolerReload,
-        spans_checkpoints: false,
-        verify_query: None,
-        reason: String::new(),
-        passed_over: vec![],
-        gives_back: None,
-        needs_approval: false,
-    }
-}
-
 #[tokio::test]
 async fn a_setting_of_the_pooler_is_moved_and_undone() {
     let postgres = PrivatePostgres::start("max_connections = 60");
     let pooler = PrivatePgBouncer::start(&postgres).await;
     let connection = connect(&postgres.dsn(), TIMEOUT).await.unwrap();
     let actuator = Actuator::new(&Target {
-        name: "test".into(),
-        dsn: Secret::new(postgres.dsn()),
-        postgresql_conf: PostgresqlConf::Auto,
-        app_reload: None,
-        restart: Restart { method: RestartMethod::Never, timeout: TIMEOUT },
-        memory_budget_bytes: None,
-        container: None,
         pgbouncer: Some(PgBouncerConfig {
             config_file: pooler.ini(),
             admin_dsn: Secret::new(pooler.console()),
         }),
+        ..target(&postgres.dsn(), RestartMethod::Never, None)
     });
     let before = fs::read(pooler.ini()).unwrap();
     let backups = tempfile::tempdir().unwrap();
     for (parameter, from, to) in [("default_pool_size", "20", "40"), ("pool_mode", "session", "transaction")]
     {
-        let plan = plan(pooler.ini(), parameter, from, to);
+        let place = Place::PgBouncer(pooler.ini());
+        let plan = plan(place, parameter, from, to, Activation::PoolerReload);
         let folder = backups.path().join(parameter);
         let intent = actuator.prepare(&plan, 0, &folder, Some(connection.client())).await.unwrap();
         let in_force = async || pgbouncer::setting(&pooler.console(), parameter).await.unwrap().unwrap();

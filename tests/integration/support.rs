@@ -1,6 +1,7 @@
 //! What tests on real parts share.
 
 pub(crate) mod alertmanager;
+pub(crate) mod change;
 pub(crate) mod config;
 pub(crate) mod docker;
 pub(crate) mod http;
