@@ -318,6 +318,32 @@ fn giving_back_takes_a_time_or_never() {
 }
 
 #[test]
+fn what_others_may_write_or_read_is_refused() {
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let api = format!("{TARGET}api: {{token_file: t}}\n");
+    let project = Project::new(&api, LEVERS);
+    let token = |text: &str, mode| {
+        project.write("t", text);
+        set_mode(&project.path("t"), mode);
+        project.load().map(|config| config.api.token).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(token("0123456789abcdef\n", 0o640), Ok(Some(Secret::new("0123456789abcdef"))));
+    assert_eq!(token("\n", 0o600), Ok(None), "a service's credential that is not set");
+    assert!(token("0123456789abcdef\n", 0o644).unwrap_err().contains("everybody may read it"));
+    assert!(token("0123456789abcdef\n", 0o620).unwrap_err().contains("others may write it"));
+    assert!(token("short\n", 0o600).unwrap_err().contains("a token of 5 characters"));
+
+    assert!(token("0123456789abcdef\n", 0o600).is_ok());
+    set_mode(&project.path("config/leverd.yaml"), 0o666);
+    assert!(project.load().unwrap_err().to_string().contains("everybody may write this file (mode 666)"));
+
+    let open = Project::new(&format!("{TARGET}exporter: {{listen: \"0.0.0.0:9188\"}}\n"), LEVERS);
+    assert!(open.errors().contains("can be reached from other machines, and there is no token"));
+}
+
+#[test]
 fn a_policy_may_ask_first_and_wait_for_its_window() {
     let text =
         "policy: {low: approve, windows: [\"Sat 02:00-04:00\"], windows_for: all, approve_within: 2h}\n";
