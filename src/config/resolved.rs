@@ -278,14 +278,14 @@ pub struct ExporterConfig {
 }
 
 /// Who may ask for changes over HTTP.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiConfig {
     /// What a request that changes something must name; `None`: nobody may.
     pub token: Option<Secret>,
 }
 
 /// Who is told of verdicts, and when a person is needed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnounceConfig {
     /// Any webhook; its address is its secret.
     pub webhook: Option<Secret>,

@@ -66,8 +66,15 @@ impl Session {
         if trial.deadline.is_some_and(|until| clock::now() >= until) {
             return self.withdraw(trial, "nobody approved it in time".to_owned(), true);
         }
-        let report = self.report(stop).await?;
-        if same_plan(&trial, &report).is_some() || matches!(report.conclusion, Conclusion::CannotTell(_)) {
+        let stands = |report: &Report| {
+            same_plan(&trial, report).is_some() || matches!(report.conclusion, Conclusion::CannotTell(_))
+        };
+        if stands(&self.report(stop).await?) {
+            return Ok(Turn::Awaiting(Box::new(trial)));
+        }
+        // One look is a moment: a person who comes an hour later shall not find a plan gone for it.
+        let (report, _) = self.confirmed(stop).await?;
+        if stands(&report) || stop.is_cancelled() {
             return Ok(Turn::Awaiting(Box::new(trial)));
         }
         let why = format!("withdrawn before an answer came: {}", instead(&report));

@@ -179,8 +179,13 @@ fn announce(load: &impl Fn() -> Result<Config, ConfigErrors>, own: &OwnMetrics) 
 fn take_up(session: &mut Session, load: &impl Fn() -> Result<Config, ConfigErrors>) {
     let Ok(config) = load() else { return };
     let (old, new) = (session.config(), &config);
-    if old.exporter.listen != new.exporter.listen || old.paths.ledger != new.paths.ledger {
-        tracing::warn!("exporter.listen and paths.* count from the next start of leverd");
+    let is_same = old.exporter.listen == new.exporter.listen
+        && old.paths.ledger == new.paths.ledger
+        && old.api == new.api
+        && old.announce == new.announce;
+    if !is_same {
+        // A token that was replaced because somebody knows it is still the one that is asked for.
+        tracing::warn!("exporter.listen, paths.*, api.* and announce.* count from the next start of leverd");
     }
     if let Err(error) = session.reconfigure(Arc::new(config)) {
         tracing::error!("the new configuration could not be taken up: {error}");
@@ -201,17 +206,24 @@ fn readiness_of(report: &Report) -> Readiness {
     Readiness { ready, reason }
 }
 
-/// An end that changed something, or that a person must look at.
+/// An end that changed something, or what a person must look at or answer.
 fn is_told(trial: &Trial) -> bool {
-    trial.phase.is_final() && trial.phase != Phase::Aborted
+    let ended = trial.phase.is_final() && trial.phase != Phase::Aborted;
+    ended || trial.phase == Phase::AwaitApproval
 }
 
 fn announcement(trial: &Trial) -> Announcement {
     let plan = &trial.plan;
-    let needs_person = matches!(trial.phase, Phase::NeedsHuman | Phase::Frozen);
+    let call = match trial.phase {
+        Phase::NeedsHuman | Phase::Frozen => " A person is needed.".to_owned(),
+        Phase::AwaitApproval => {
+            format!(" A person is needed: `leverd approve {}` or `leverd reject {}`.", trial.id, trial.id)
+        }
+        _ => String::new(),
+    };
+    let needs_person = !call.is_empty();
     let from = plan.from.as_deref().unwrap_or("not set");
-    let call = if needs_person { " A person is needed." } else { "" };
-    let ending = trial.ending.as_deref().unwrap_or_default();
+    let ending = trial.ending.as_deref().unwrap_or(&plan.reason);
     Announcement {
         event: trial.phase.name().to_owned(),
         text: format!(
@@ -258,4 +270,30 @@ fn to_log(own: Arc<OwnMetrics>, announcer: Option<Announcer>) -> Reporter {
         Progress::Waiting { now, .. } => own.alive(now),
         Progress::Note(sentence) => tracing::info!("{sentence}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::fixtures;
+
+    #[test]
+    fn people_are_told_of_what_ended_and_of_what_waits_for_them() {
+        let mut trial = fixtures::planned("shop");
+        for (phase, told, needs_person) in [
+            (Phase::Planned, false, false),
+            (Phase::AwaitApproval, true, true),
+            (Phase::Kept, true, false),
+            (Phase::Reverted, true, false),
+            (Phase::Aborted, false, false),
+            (Phase::Frozen, true, true),
+            (Phase::NeedsHuman, true, true),
+        ] {
+            trial.phase = phase;
+            assert_eq!(is_told(&trial), told, "{}", trial.phase);
+            let said = announcement(&trial);
+            assert!(!told || said.needs_person == needs_person, "{said:?}");
+            assert_eq!(said.text.contains("leverd approve"), trial.phase == Phase::AwaitApproval, "{said:?}");
+        }
+    }
 }
