@@ -5,6 +5,7 @@ use super::error::SandboxError;
 use super::files;
 use super::monitoring::{answers, find_prometheus, http, leverd_config, prometheus_config, value_of};
 use super::place::{Owner, Place, owner};
+use super::ports::free_port;
 use super::postgres::{self, Server};
 use super::process::{self, ProcessId};
 use super::scenario::{Scenario, Span};
@@ -15,7 +16,6 @@ use chrono::{DateTime, Utc};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -244,16 +244,8 @@ fn lock(root: &Path) -> Result<File, SandboxError> {
     }
 }
 
-/// Four ports that are free now. They are held together while they are chosen, so that they differ.
 fn free_ports() -> Result<Ports, SandboxError> {
-    let failed = || SandboxError::file("finding a free port on", Path::new("127.0.0.1"));
-    let mut held = Vec::new();
-    let mut next = || -> Result<u16, SandboxError> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed())?;
-        let port = listener.local_addr().map_err(failed())?.port();
-        held.push(listener);
-        Ok(port)
-    };
+    let next = || free_port().map_err(SandboxError::file("finding a free port on", Path::new("127.0.0.1")));
     Ok(Ports { postgres: next()?, prometheus: next()?, load: next()?, exporter: next()? })
 }
 

@@ -1,5 +1,6 @@
 //! Who is told of a verdict: a webhook, Slack's form, Grafana's annotations; and what happens where nobody listens.
 
+use crate::support::postgres::free_port;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -105,8 +106,7 @@ async fn each_place_is_told_in_its_own_form_also_after_a_failure() {
 async fn where_nobody_listens_nothing_waits() {
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     assert!(Announcer::start(&AnnounceConfig::default(), &tracker, stop.clone()).is_none());
-    // A port that was free a moment ago.
-    let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let webhook = Some(Secret::new(format!("http://127.0.0.1:{port}/secret-path")));
     let config = AnnounceConfig { webhook, ..AnnounceConfig::default() };
     let announcer = Announcer::start(&config, &tracker, stop.clone()).unwrap();

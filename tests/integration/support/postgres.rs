@@ -2,7 +2,6 @@
 
 use rustix::process::Pid;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -90,7 +89,8 @@ impl PrivatePostgres {
 
     fn must(&self, program: &str, arguments: &[&str]) {
         let (status, output) = self.run(program, arguments);
-        assert!(status.success(), "{program} {arguments:?}: {output}");
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        assert!(status.success(), "{program} {arguments:?}: {output}\n{log}");
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> (ExitStatus, String) {
@@ -161,9 +161,9 @@ pub(crate) fn version_bin(major: u32) -> PathBuf {
     real
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port for a server that is about to start.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    leverd::sandbox::free_port().unwrap()
 }
 
 /// Postgres refuses to run as root: the user to run it as, where this is root.
