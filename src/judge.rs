@@ -25,6 +25,7 @@ mod rates;
 #[cfg(test)]
 mod recorded;
 mod sentence;
+mod stolen;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -34,6 +35,8 @@ pub use alarm::Alarm;
 use contrast::{Contrast, Gap};
 pub use levels::{Levels, holds};
 use load::{Claim, LoadChange};
+use stolen::Stolen;
+pub use stolen::steal_bound;
 
 /// The error probability of a whole trial, both sides together: 2 % for a false keep and 2 % for a false alarm.
 const TRIAL_ALPHA: f64 = 0.04;
@@ -57,6 +60,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let looks = evidence.looks.max(1);
     let alpha = alpha_of_look(evidence.look, looks);
     let load = LoadChange::of(evidence.load.as_ref());
+    let stolen = Stolen::of(&evidence.stolen);
     let goal = Contrast::of(&evidence.goal, evidence.load.as_ref(), evidence.waves);
     let guards: Vec<Guard<'_>> = evidence
         .guards
@@ -75,10 +79,13 @@ pub fn judge(evidence: &Evidence) -> Judgement {
         .chain(goal.as_ref().ok())
         .filter(|contrast| is_harmed(contrast, harm_alpha) && load.allows(Claim::Harm, contrast))
         .collect();
-    let (ruling, reason) = if !harmed.is_empty() {
+    let (ruling, reason) = if !harmed.is_empty() && stolen.is_none_or(|stolen| stolen.allows(Claim::Harm)) {
         (Ruling::Revert, harm_reason(&harmed, harm_alpha))
     } else {
-        let doubts = doubts(evidence, looks, load, &goal, &guards, alpha);
+        let mut doubts = doubts(evidence, looks, load, &goal, &guards, alpha);
+        // Harm that is not believed is no safe guard either.
+        let weakens = |stolen: &Stolen| !stolen.allows(Claim::Gain) || !harmed.is_empty();
+        doubts.extend(stolen.filter(weakens).map(Stolen::sentence));
         match &goal {
             Err(_) => (Ruling::Extend, doubts.join("; ")),
             Ok(goal) if !is_gain(goal, alpha) => (Ruling::Extend, unproved_reason(goal, alpha, &doubts)),

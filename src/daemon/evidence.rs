@@ -1,5 +1,6 @@
 //! A trial's arms → the samples of each signal in each arm → a look by `judge`.
 
+use super::clock;
 use super::session::Session;
 use super::watch::Watch;
 use crate::judge;
@@ -8,9 +9,15 @@ use crate::model::{
 };
 use crate::observe::{self, Grid, Reduce};
 use crate::trial;
+use chrono::{DateTime, Utc};
 
 /// Differences below this share of a guard's level matter to nobody.
 const FLOOR_OF_LEVEL: f64 = 0.25;
+
+/// Of all CPUs, as the I/O wait is.
+const STEAL: &str = "avg(rate(node_cpu_seconds_total{mode=\"steal\"}[{{window}}])) * 100";
+/// So many scrapes back: what had to wait then may be worked off only now.
+const STEAL_REACHES: usize = 10;
 
 impl Session {
     /// Looks at the evidence as it is now.
@@ -43,9 +50,30 @@ impl Session {
             },
             looks: trial::looks(&trial.plan, &self.timing()),
             incomparable: watch.incomparable(trial),
+            stolen: self.stolen(trial).await,
             waves: watch.waves(self.config.cycle.scrape_interval),
         };
         judge::judge(&evidence)
+    }
+
+    /// The share of the CPUs' time that the hypervisor took, percent, at each scrape of each arm. Without a value: no
+    /// virtual machine, or nobody shows it.
+    async fn stolen(&self, trial: &Trial) -> Vec<Segment> {
+        self.segments(&[STEAL.to_owned()], Reduce::Worst(Direction::LowerIsBetter), trial).await
+    }
+
+    /// How many percent of the CPUs' time the hypervisor took lately, where that is more than it took before the change:
+    /// what looks like harm may be a neighbour's work.
+    pub(super) async fn is_stolen_from(&self, trial: &Trial, since: DateTime<Utc>) -> Option<f64> {
+        let step = self.config.cycle.scrape_interval;
+        let queries = [STEAL.to_owned()];
+        let reduce = Reduce::Worst(Direction::LowerIsBetter);
+        let grid = Grid::ending_at(clock::now(), step, STEAL_REACHES, since);
+        let recent =
+            observe::samples_on(&self.prometheus, &queries, reduce, grid, step * 2, None).await.ok()?;
+        let most = recent.values.into_iter().flatten().max_by(f64::total_cmp)?;
+        let before = self.stolen(trial).await.into_iter().next()?;
+        (most > judge::steal_bound(&before.values)?).then_some(most)
     }
 
     async fn series(&self, signal: &Signal, trial: &Trial, floor: f64) -> Series {

@@ -117,6 +117,7 @@ impl Session {
             },
             looks: trial::looks(&trial.plan, &self.timing()),
             incomparable: watch.incomparable(trial),
+            stolen: vec![],
             waves: None,
         };
         judge::holds(&evidence, &levels)

@@ -11,6 +11,7 @@ use super::watch::Watch;
 use crate::judge::Alarm;
 use crate::model::{Activation, Arm, Direction, Phase, Signal, Trial};
 use crate::observe::{self, Grid, Reduce, Vitals};
+use crate::trial::Event;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -72,13 +73,9 @@ impl Errors {
 }
 
 impl Session {
-    /// Why the trial must end now, if harm shows.
-    pub(super) async fn visible_harm(
-        &self,
-        trial: &Trial,
-        watch: &mut Watch,
-        now: &Vitals,
-    ) -> Option<String> {
+    /// Why the trial must end now, if harm shows. Where the hypervisor took CPU time meanwhile, the change is taken out
+    /// too, and nothing is said of it.
+    pub(super) async fn visible_harm(&self, trial: &Trial, watch: &mut Watch, now: &Vitals) -> Option<Event> {
         let since = self.guarded_since(trial)?;
         let found = match self.failing_transactions(watch, now) {
             Some(found) => Some(found),
@@ -90,7 +87,13 @@ impl Session {
         let exposed = clock::now() - trial.applied_at.unwrap_or(since);
         let seconds = exposed.num_milliseconds() as f64 / 1000.0;
         let scrapes = seconds / self.config.cycle.scrape_interval.as_secs_f64();
-        Some(format!("{found} (seen {seconds:.1} s, {scrapes:.0} scrapes, after the change)"))
+        let seen = format!("{found} (seen {seconds:.1} s, {scrapes:.0} scrapes, after the change)");
+        Some(match self.is_stolen_from(trial, since).await {
+            Some(percent) => Event::Interrupted(format!(
+                "{seen}; the hypervisor took {percent:.0} % of the CPUs' time meanwhile, so this says nothing of the change"
+            )),
+            None => Event::Abort(seen),
+        })
     }
 
     /// Transactions that fail, more than they did.

@@ -9,6 +9,7 @@ use crate::model::{Arm, Found, PgValue, Phase, Plan, Trial, Waves};
 use crate::observe::{self, Vitals};
 use crate::postgres::{server, settings};
 use crate::trial::{CHECKPOINTS, Event};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -165,8 +166,8 @@ impl Session {
         if let Some(why) = self.broken_vitals(trial, watch, &vitals) {
             return Some(Event::Abort(why));
         }
-        if let Some(why) = self.visible_harm(trial, watch, &vitals).await {
-            return Some(Event::Abort(why));
+        if let Some(event) = self.visible_harm(trial, watch, &vitals).await {
+            return Some(event);
         }
         Some(Event::Tick { checkpoints: watch.count_checkpoints(trial, &vitals) })
     }
@@ -258,8 +259,41 @@ impl Session {
         {
             return Some("the system killed a process for want of memory".to_owned());
         }
-        let applied = trial.applied_at?;
-        let alert = now.alerts.iter().flatten().find(|alert| alert.active_since > applied)?;
+        let changed = changed_since(trial)?;
+        let alert = now.alerts.iter().flatten().find(|alert| alert.active_since > changed)?;
         Some(format!("the alert {} began after the change", alert.name))
+    }
+}
+
+/// Since when the new value has been in place; `None` while the old one is. What an alert says then is not the
+/// change's doing: with the old value the level may well be broken again.
+fn changed_since(trial: &Trial) -> Option<DateTime<Utc>> {
+    match trial.phase {
+        Phase::BackToA => None,
+        Phase::AgainB => Some(trial.phase_since),
+        _ => trial.applied_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::fixtures;
+    use chrono::TimeDelta;
+
+    #[test]
+    fn an_alert_that_begins_while_the_old_value_is_back_is_not_the_changes_doing() {
+        let mut trial = fixtures::kept("shop");
+        let applied = fixtures::at(0);
+        trial.applied_at = Some(applied);
+        trial.phase_since = applied + TimeDelta::minutes(9);
+        for (phase, since) in [
+            (Phase::Measuring { look: 1 }, Some(applied)),
+            (Phase::BackToA, None),
+            (Phase::AgainB, Some(trial.phase_since)),
+        ] {
+            trial.phase = phase;
+            assert_eq!(changed_since(&trial), since);
+        }
     }
 }

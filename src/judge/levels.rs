@@ -104,6 +104,7 @@ mod tests {
             look,
             looks,
             incomparable: vec![],
+            stolen: vec![],
             waves: None,
         };
         holds(&evidence, &[level("p95"), level("io")].into())

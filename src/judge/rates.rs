@@ -92,6 +92,7 @@ impl Cell {
                 look: look as u8,
                 looks: looks.len() as u8,
                 incomparable: vec![],
+                stolen: vec![],
                 waves: self.waves,
             });
             let ruling = rule(&judgement);

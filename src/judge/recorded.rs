@@ -77,6 +77,7 @@ impl Recording {
                 look: look as u8,
                 looks: 4,
                 incomparable: vec![],
+                stolen: vec![],
                 waves: None,
             });
             if judgement.ruling != Ruling::Extend {

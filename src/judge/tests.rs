@@ -38,7 +38,16 @@ fn of_values(before: Vec<Option<f64>>, after: Vec<Option<f64>>) -> Series {
 }
 
 fn evidence(goal: Series, guards: Vec<Series>) -> Evidence {
-    Evidence { goal, guards, load: None, look: 0, looks: 3, incomparable: vec![], waves: None }
+    Evidence {
+        goal,
+        guards,
+        load: None,
+        look: 0,
+        looks: 3,
+        incomparable: vec![],
+        stolen: vec![],
+        waves: None,
+    }
 }
 
 fn under_load(evidence: Evidence, before: f64, after: f64) -> Evidence {
@@ -385,7 +394,7 @@ proptest! {
         look in any::<u8>(),
         looks in any::<u8>(),
     ) {
-        let found = judge(&Evidence { goal, guards, load, look, looks, incomparable: vec![], waves: None });
+        let found = judge(&Evidence { goal, guards, load, look, looks, incomparable: vec![], stolen: vec![], waves: None });
         prop_assert!(!found.reason.is_empty());
         for c in found.goal.iter().chain(&found.guards) {
             prop_assert!(c.low.is_finite() && c.high.is_finite() && c.before.is_finite() && c.after.is_finite());

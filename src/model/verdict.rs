@@ -54,6 +54,10 @@ pub struct Evidence {
     pub looks: u8,
     /// Reasons why before and after cannot be compared yet, e.g. "1 of 3 checkpoints seen". For people.
     pub incomparable: Vec<String>,
+    /// The share of all CPUs' time that the hypervisor gave to others, percent, at each scrape of each arm; empty where
+    /// nothing is known of it.
+    #[serde(default)]
+    pub stolen: Vec<Segment>,
     /// How long the waves are that run through the goal; `None` where none are known of.
     pub waves: Option<Waves>,
 }

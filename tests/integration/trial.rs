@@ -148,6 +148,24 @@ async fn harm_is_out_again_within_a_few_scrapes() {
     assert!(both(&status).contains("In quarantine until"), "{}", both(&status));
 }
 
+/// It is out as soon, and the lever is not blamed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hypervisor_takes_is_no_harm_of_the_change() {
+    let rig = Rig::start(&reload_lever(), Effect::StolenFrom, CYCLE);
+    let before = rig.conf();
+    let tuned = rig.tune("");
+    assert_eq!(tuned.status.code(), Some(1), "{}", both(&tuned));
+    assert!(rig.conf() == before);
+    let trial = rig.first_trial().unwrap();
+    assert_eq!(trial["verdict"], "undecided", "{trial}");
+    assert_eq!(trial["judgements"].as_array().map(Vec::len), Some(0), "{trial}");
+    let ending = trial["ending"].as_str().unwrap_or_default();
+    assert!(
+        ending.contains("the hypervisor took") && ending.contains("says nothing of the change"),
+        "{ending}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_persons_edit_in_mid_trial_freezes_the_lever_and_stays() {
     let rig = Rig::start(&reload_lever(), Effect::Helps, CYCLE);

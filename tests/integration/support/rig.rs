@@ -27,6 +27,8 @@ pub(crate) enum Effect {
     Nothing,
     /// The goal is better for it, and the latency four times as high.
     Harms,
+    /// As [`Effect::Harms`], while the hypervisor takes half of the CPU.
+    StolenFrom,
     /// The level is broken for 8 s of every 24 s, whatever the value.
     NowAndThen,
     /// It is met for 8 s of every 24 s, whatever the value.
@@ -130,11 +132,18 @@ impl Rig {
                     let [with, without] = numbers[..] else { return String::new() };
                     if changed { with } else { without }
                 }
-                Effect::Helps | Effect::Harms if changed => 30.0,
+                Effect::Helps | Effect::Harms | Effect::StolenFrom if changed => 30.0,
                 _ => 100.0,
             };
-            let latency = if changed && effect == Effect::Harms { 80.0 } else { 20.0 };
-            format!("rig_goal {}\nrig_latency {}\n", goal * wobble, latency * wobble)
+            let is_slow = changed && matches!(effect, Effect::Harms | Effect::StolenFrom);
+            let latency = if is_slow { 80.0 } else { 20.0 };
+            let share = if changed && effect == Effect::StolenFrom { 0.5 } else { 0.0 };
+            let stolen = share * since.as_secs_f64();
+            format!(
+                "rig_goal {}\nrig_latency {}\nnode_cpu_seconds_total{{cpu=\"0\",mode=\"steal\"}} {stolen}\n",
+                goal * wobble,
+                latency * wobble
+            )
         });
         let config = format!("{}{more}", scraping(&application, "200ms"));
         let prometheus = PrivatePrometheus::start(&config, &[("rules.yml", rules)]);
