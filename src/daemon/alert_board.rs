@@ -5,7 +5,7 @@
 
 use crate::api::{Busy, Taken};
 use crate::model::{Alert, PushedAlert, Symptom};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -14,6 +14,12 @@ use tokio::sync::Notify;
 const MOST_FIRING: usize = 10_000;
 /// How many are remembered, to tell what is new from what is said again.
 const MOST_SEEN: usize = 20_000;
+
+/// An alert that nobody has told of again for so long does not count any more: its end was lost, or its Alertmanager is
+/// gone. Alertmanager repeats what fires every 4 h unless told otherwise.
+const FORGOTTEN_AFTER: TimeDelta = TimeDelta::hours(24);
+
+const SWEPT_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// Alert names that the configuration gives a symptom.
 pub(super) type SymptomOf = BTreeMap<String, Symptom>;
@@ -28,10 +34,19 @@ pub(super) struct AlertBoard {
 struct Inner {
     symptom_of: SymptomOf,
     /// By fingerprint.
-    firing: BTreeMap<String, Alert>,
+    firing: BTreeMap<String, Firing>,
     seen: HashSet<Seen>,
     /// The same, the oldest first.
     order: VecDeque<Seen>,
+    /// When it was last looked for what is to be forgotten.
+    swept: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+struct Firing {
+    alert: Alert,
+    /// When it was told last.
+    heard: DateTime<Utc>,
 }
 
 /// Fingerprint, since when, firing or resolved.
@@ -43,12 +58,22 @@ impl AlertBoard {
         self.lock().symptom_of = symptom_of;
     }
 
-    /// Takes the alerts of one webhook. `truncated`: Alertmanager left some out, so Prometheus is to be asked.
-    pub(super) fn take(&self, pushed: Vec<PushedAlert>, truncated: bool) -> Result<Taken, Busy> {
+    /// Takes the alerts of one webhook that came `now`. `truncated`: Alertmanager left some out, so Prometheus is to be
+    /// asked.
+    pub(super) fn take(
+        &self,
+        pushed: Vec<PushedAlert>,
+        truncated: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Taken, Busy> {
         let mut taken = Taken { accepted: 0, duplicates: 0, ignored: 0 };
         let mut wakes = truncated;
         let mut inner = self.lock();
-        let more = pushed.iter().filter(|alert| alert.is_trigger && alert.is_firing).count();
+        inner.forget(now);
+        let is_more = |alert: &&PushedAlert| {
+            alert.is_trigger && alert.is_firing && !inner.firing.contains_key(&alert.fingerprint)
+        };
+        let more = pushed.iter().filter(is_more).count();
         if inner.firing.len() + more > MOST_FIRING {
             return Err(Busy);
         }
@@ -58,8 +83,9 @@ impl AlertBoard {
             } else if inner.is_new(&alert) {
                 taken.accepted += 1;
                 wakes |= alert.is_firing;
-                inner.enter(alert);
+                inner.enter(alert, now);
             } else {
+                inner.heard_again(&alert, now);
                 taken.duplicates += 1;
             }
         }
@@ -71,8 +97,10 @@ impl AlertBoard {
     }
 
     /// The alerts that fire, as far as they were pushed.
-    pub(super) fn firing(&self) -> Vec<Alert> {
-        self.lock().firing.values().cloned().collect()
+    pub(super) fn firing(&self, now: DateTime<Utc>) -> Vec<Alert> {
+        let mut inner = self.lock();
+        inner.forget(now);
+        inner.firing.values().map(|known| known.alert.clone()).collect()
     }
 
     /// Waits until an alert fires that did not before.
@@ -101,11 +129,35 @@ impl Inner {
         true
     }
 
-    fn enter(&mut self, alert: PushedAlert) {
+    fn heard_again(&mut self, alert: &PushedAlert, now: DateTime<Utc>) {
+        if let Some(known) = self.firing.get_mut(&alert.fingerprint)
+            && alert.is_firing
+            && known.alert.active_since == alert.starts_at
+        {
+            known.heard = now;
+        }
+    }
+
+    /// Drops what nobody has told of for long. Told of once more, it is new.
+    fn forget(&mut self, now: DateTime<Utc>) {
+        // Thousands may fire, and thousands of webhooks come in a second.
+        if self.swept.is_some_and(|swept| now - swept < SWEPT_EVERY && now >= swept) {
+            return;
+        }
+        self.swept = Some(now);
+        let is_old = |known: &Firing| now - known.heard >= FORGOTTEN_AFTER;
+        for (fingerprint, known) in self.firing.extract_if(.., |_, known| is_old(known)) {
+            let name = known.alert.name;
+            tracing::warn!(alert.name = %name, "nobody has told of the alert {name} for 24 h: it counts no more");
+            self.seen.remove(&(fingerprint, known.alert.active_since, true));
+        }
+    }
+
+    fn enter(&mut self, alert: PushedAlert, now: DateTime<Utc>) {
         if !alert.is_firing {
             // One that began anew since is not over.
-            if self.firing.get(&alert.fingerprint).is_some_and(|known| known.active_since <= alert.starts_at)
-            {
+            let is_it = |known: &Firing| known.alert.active_since <= alert.starts_at;
+            if self.firing.get(&alert.fingerprint).is_some_and(is_it) {
                 self.firing.remove(&alert.fingerprint);
             }
             return;
@@ -113,7 +165,7 @@ impl Inner {
         let symptom = alert.symptom.map(Symptom::new).or_else(|| self.symptom_of.get(&alert.name).cloned());
         tracing::info!(alert.name = %alert.name, "the alert {} fires since {}", alert.name, alert.starts_at);
         let entry = Alert { name: alert.name, active_since: alert.starts_at, symptom };
-        self.firing.insert(alert.fingerprint, entry);
+        self.firing.insert(alert.fingerprint, Firing { alert: entry, heard: now });
     }
 }
 
@@ -132,6 +184,10 @@ mod tests {
         }
     }
 
+    fn noon() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_700_000_000, 0).unwrap()
+    }
+
     fn counts(taken: Result<Taken, Busy>) -> (usize, usize, usize) {
         let taken = taken.unwrap();
         (taken.accepted, taken.duplicates, taken.ignored)
@@ -142,10 +198,10 @@ mod tests {
         let board = AlertBoard::default();
         board.map(BTreeMap::from([("WalSpikes".to_owned(), Symptom::new("high_wal_rate"))]));
         let other = PushedAlert { is_trigger: false, ..alert("x", 0, true) };
-        assert_eq!(counts(board.take(vec![alert("a", 0, true), other], false)), (1, 0, 1));
+        assert_eq!(counts(board.take(vec![alert("a", 0, true), other], false, noon())), (1, 0, 1));
         board.woken().await;
-        assert_eq!(counts(board.take(vec![alert("a", 0, true)], false)), (0, 1, 0));
-        assert_eq!(board.firing()[0].symptom, Some(Symptom::new("high_wal_rate")));
+        assert_eq!(counts(board.take(vec![alert("a", 0, true)], false, noon())), (0, 1, 0));
+        assert_eq!(board.firing(noon())[0].symptom, Some(Symptom::new("high_wal_rate")));
         let silent = tokio::time::timeout(std::time::Duration::from_millis(20), board.woken()).await;
         assert!(silent.is_err(), "nothing new, nothing rings");
     }
@@ -153,18 +209,37 @@ mod tests {
     #[test]
     fn a_late_word_of_an_older_one_ends_nothing() {
         let board = AlertBoard::default();
-        board.take(vec![alert("a", 0, true), alert("a", 9, true)], false).unwrap();
-        board.take(vec![alert("a", 0, false)], false).unwrap();
-        assert_eq!(board.firing().len(), 1);
-        board.take(vec![alert("a", 9, false)], false).unwrap();
-        assert!(board.firing().is_empty());
+        board.take(vec![alert("a", 0, true), alert("a", 9, true)], false, noon()).unwrap();
+        board.take(vec![alert("a", 0, false)], false, noon()).unwrap();
+        assert_eq!(board.firing(noon()).len(), 1);
+        board.take(vec![alert("a", 9, false)], false, noon()).unwrap();
+        assert!(board.firing(noon()).is_empty());
     }
 
     #[test]
     fn past_its_room_it_says_so() {
         let board = AlertBoard::default();
         let many = |from: usize| (from..from + 6_000).map(|n| alert(&n.to_string(), 0, true)).collect();
-        assert!(board.take(many(0), false).is_ok());
-        assert_eq!(board.take(many(6_000), false), Err(Busy));
+        assert!(board.take(many(0), false, noon()).is_ok());
+        assert_eq!(board.take(many(6_000), false, noon()), Err(Busy));
+        // What fires already needs no more room.
+        assert_eq!(counts(board.take(many(0), false, noon())), (0, 6_000, 0));
+    }
+
+    #[test]
+    fn one_that_nobody_tells_of_again_is_forgotten_and_may_come_back() {
+        let board = AlertBoard::default();
+        let hours = |count: i64| noon() + TimeDelta::hours(count);
+        let say = |at: i64| counts(board.take(vec![alert("a", 0, true)], false, hours(at)));
+        assert_eq!(say(0), (1, 0, 0));
+        assert_eq!(say(20), (0, 1, 0), "said again, it goes on");
+        assert_eq!(board.firing(hours(43)).len(), 1);
+        assert_eq!(board.firing(hours(44)).len(), 0);
+        assert_eq!(say(45), (1, 0, 0));
+        assert_eq!(board.firing(hours(46)).len(), 1);
+        // Past its end it does not come back by a late word.
+        board.take(vec![alert("a", 0, false)], false, hours(46)).unwrap();
+        assert_eq!(say(47), (0, 1, 0));
+        assert_eq!(board.firing(hours(47)).len(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! The daemon: the loop for ever, with its metrics, its health, and a configuration that may change.
 
 use super::alert_board::AlertBoard;
+use super::clock;
 use super::progress::{Progress, Reporter};
 use super::service_manager;
 use super::session::{Session, SessionError, Turn};
@@ -132,6 +133,8 @@ async fn loop_for_ever(
             }
             Err(error) => {
                 tracing::error!("this turn of the loop failed: {error}");
+                // It moves: to be started again would not help it.
+                own.alive(clock::now());
                 set(readiness, Readiness { ready: false, reason: error.to_string() });
                 let pause = backoff;
                 backoff = (backoff * 2).min(BACKOFF.1);
@@ -152,7 +155,7 @@ async fn loop_for_ever(
 /// Where the webhook puts its alerts, counted.
 fn to_board(board: Arc<AlertBoard>, own: Arc<OwnMetrics>) -> TakeAlerts {
     Arc::new(move |alerts, truncated| {
-        let taken = board.take(alerts, truncated)?;
+        let taken = board.take(alerts, truncated, clock::now())?;
         let known = taken.accepted == 0 && taken.duplicates > 0;
         own.webhook(if known { WebhookResult::Duplicate } else { WebhookResult::Accepted });
         Ok(taken)

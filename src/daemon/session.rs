@@ -117,7 +117,7 @@ impl Session {
 
     /// The alerts that were pushed and are not among those that Prometheus told.
     pub(super) fn pushed_alerts(&self, told: &[Alert]) -> Vec<Alert> {
-        let all = self.board.as_ref().map(|board| board.firing()).unwrap_or_default();
+        let all = self.board.as_ref().map(|board| board.firing(clock::now())).unwrap_or_default();
         all.into_iter().filter(|alert| !told.iter().any(|other| other.name == alert.name)).collect()
     }
 
