@@ -28,6 +28,7 @@ pub mod watch;
 mod windows;
 
 pub use baseline_file::{read_baseline, render_baseline};
+pub use dsn::complete as complete_dsn;
 pub use errors::{ConfigError, ConfigErrors};
 pub use place::{Reach, place_for};
 pub use resolved::{

@@ -80,6 +80,12 @@ struct Load {
     /// The Postgres to write to
     #[arg(long)]
     dsn: String,
+    /// A file with its password, which then stands in no list of processes
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Make the load's tables first, where they are not there
+    #[arg(long)]
+    seed: bool,
     /// Where /metrics is served
     #[arg(long, value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -234,8 +240,16 @@ fn render(status: &Status) -> String {
 
 async fn run_load(args: Load) -> anyhow::Result<u8> {
     let stopped = interrupted()?;
-    let Load { env, turn, dsn, listen, scenario } = args;
-    load::run(load::Arguments { env, turn, dsn, listen, scenario }, stopped).await?;
+    let Load { env, turn, dsn, password_file, seed, listen, scenario } = args;
+    let password = password_file
+        .map(|file| {
+            let text = std::fs::read_to_string(&file);
+            text.with_context(|| format!("reading the password in {}", file.display()))
+        })
+        .transpose()?;
+    let dsn = config::complete_dsn(&dsn, password.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])))
+        .map_err(|(problem, hint)| anyhow::anyhow!("--dsn: {problem}; {hint}"))?;
+    load::run(load::Arguments { env, turn, dsn, seed, listen, scenario }, stopped).await?;
     Ok(EXIT_DONE)
 }
 

@@ -4,8 +4,9 @@
 
 use tokio_postgres::Config;
 
-/// The address with the password added to it, if there is one. `Err` is (problem, hint).
-pub(super) fn complete(dsn: &str, password: Option<&str>) -> Result<String, (String, String)> {
+/// The address, a URL or libpq's key-value string, with the password added to it, if there is one. `Err` is (problem,
+/// hint).
+pub fn complete(dsn: &str, password: Option<&str>) -> Result<String, (String, String)> {
     let form = "write it as postgresql://user@host:5432/database, or as host=… port=… user=… dbname=…";
     let refused = |problem: String| (problem, form.to_owned());
     // tokio-postgres' messages name the key and never the value.

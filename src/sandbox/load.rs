@@ -15,6 +15,7 @@ mod statements;
 mod writer;
 
 use super::scenario::{Arrivals, Scenario, ScenarioError};
+use super::seed;
 use environment::{Environment, Files};
 use metrics::Metrics;
 use queue::Queue;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use writer::Turns;
 
+pub use super::seed::SeedError;
 pub use environment::KEYS as ENV_KEYS;
 pub(super) use environment::range as env_range;
 
@@ -41,6 +43,8 @@ pub struct Arguments {
     pub turn: Option<PathBuf>,
     /// The Postgres to write to.
     pub dsn: String,
+    /// Whether its tables are made first, where they are not there.
+    pub seed: bool,
     /// Where `/metrics` is served.
     pub listen: SocketAddr,
     /// The scenario's file.
@@ -56,6 +60,9 @@ pub enum LoadError {
     /// The `.env` cannot be used.
     #[error(transparent)]
     Environment(#[from] environment::EnvironmentError),
+    /// The tables cannot be made, or are another scenario's.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
     /// The metrics' address cannot be used.
     #[error("listening on {listen}: {source}")]
     Listen {
@@ -73,6 +80,9 @@ pub async fn run(arguments: Arguments, stopped: impl Future<Output = ()>) -> Res
     let environment = Environment::read(&files, &scenario.load)?;
     let listen = arguments.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| LoadError::Listen { listen, source })?;
+    if arguments.seed {
+        seed::seed_tables_once(&arguments.dsn, &scenario.load).await?;
+    }
     let metrics = Arc::new(Metrics::new());
     let queue = Arc::new(Queue::new(scenario.load.queue.get() as usize));
     let (sender, environment) = watch::channel(environment);

@@ -6,6 +6,7 @@ use super::place::{Owner, Place};
 use super::postgres::{execute, open, open_as};
 use super::scenario::Load;
 use super::state::{LOAD_ROLE, State};
+use crate::postgres::{PostgresError, connect};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,44 @@ pub(super) async fn seed_once(
     }
     seed(state, load).await?;
     files::write(&marker, &wanted, owner)
+}
+
+/// Why a load's tables cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The server does not do it.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// They are there, and not as this scenario has them.
+    #[error(
+        "the tables capsim_* in this database were not made for this scenario as it is now; drop them, or take another database"
+    )]
+    Another,
+}
+
+/// Makes a load's tables in a database of somebody else's, unless they are there. The first table's comment tells
+/// which seed they are.
+pub(super) async fn seed_tables_once(dsn: &str, load: &Load) -> Result<(), SeedError> {
+    const FOUND: &str = "SELECT to_regclass('capsim_accounts') IS NOT NULL,
+                                obj_description(to_regclass('capsim_accounts'), 'pg_class') IS NOT DISTINCT FROM $1";
+    let connection = connect(dsn, TIMEOUT).await?;
+    let client = connection.client();
+    let failed = |error: tokio_postgres::Error| PostgresError::statement("making the load's tables", &error);
+    let sql = tables(load);
+    let seed: String = client.query_one("SELECT md5($1)", &[&sql]).await.map_err(failed)?.get(0);
+    let row = client.query_one(FOUND, &[&seed]).await.map_err(failed)?;
+    match (row.get(0), row.get(1)) {
+        (true, true) => return Ok(()),
+        (true, false) => return Err(SeedError::Another),
+        (false, _) => tracing::info!("making the load's tables"),
+    }
+    // One text is one transaction: they are there as a whole, with the comment, or not at all.
+    let marked = format!("{sql} COMMENT ON TABLE capsim_accounts IS '{seed}';");
+    client.batch_execute(&marked).await.map_err(failed)?;
+    for table in ["capsim_accounts", "capsim_items"] {
+        client.batch_execute(&format!("VACUUM (ANALYZE, FREEZE) {table}")).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Nothing of the present seed may be used again.
