@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh --for run     Rust, a C compiler, Postgres' server programs, Prometheus
 #   scripts/setup.sh --for test    the same, and promtool, Alertmanager, other exporters to compare with, PgBouncer,
-#                                  on Linux a container engine, rustfmt, clippy, and PostgreSQL 12 to 18 under
+#                                  on Linux a container engine with compose, rustfmt, clippy, and PostgreSQL 12 to 18 under
 #                                  .leverd/postgres
 #
 # Debian and Ubuntu by apt, macOS by brew, Rust by rustup. What is there is found by looking for the programs, so a
@@ -164,6 +164,7 @@ if [ "$PURPOSE" = test ]; then
     has pgbouncer || need pgbouncer pgbouncer
     # Its tests need an engine of their own, which takes root: not on macOS.
     [ "$SYSTEM" = Darwin ] || has dockerd || need docker.io ""
+    [ "$SYSTEM" = Darwin ] || has docker-compose || need docker-compose ""
     has prometheus-node-exporter || has node_exporter || need prometheus-node-exporter node_exporter
     has prometheus-postgres-exporter || has postgres_exporter ||
         need prometheus-postgres-exporter postgres_exporter

@@ -4,3 +4,4 @@
 mod gauntlet;
 mod harm;
 mod scenarios;
+mod stack;

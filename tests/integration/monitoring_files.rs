@@ -25,11 +25,13 @@ fn monitoring(names: &[&str]) -> Vec<PathBuf> {
 #[test]
 fn prometheus_takes_its_configuration() {
     must("promtool", &["check", "config"], &monitoring(&["prometheus.yml"]));
+    // It names files that are in its container alone.
+    must("promtool", &["check", "config", "--syntax-only"], &monitoring(&["prometheus.compose.yml"]));
 }
 
 #[test]
 fn alertmanager_takes_its_configuration() {
-    must("amtool", &["check-config"], &monitoring(&["alertmanager.yml"]));
+    must("amtool", &["check-config"], &monitoring(&["alertmanager.yml", "alertmanager.compose.yml"]));
 }
 
 #[test]
@@ -41,6 +43,18 @@ fn every_alert_fires_and_is_quiet_when_it_should() {
     let tests: Vec<PathBuf> = tests.filter(|path| path.extension().is_some_and(|it| it == "yml")).collect();
     assert!(tests.len() >= 5, "{tests:?}");
     must("promtool", &["test", "rules"], &tests);
+}
+
+/// The stack's Alertmanager differs in leverd's address and token alone, comments aside.
+#[test]
+fn both_alertmanagers_have_the_same_routes() {
+    let own = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(root().join("monitoring").join(name)).unwrap();
+        let lines = text.lines().map(str::trim_end).filter(|line| !line.trim_start().starts_with('#'));
+        let places = |line: &&str| !line.contains("url: http") && !line.contains("credentials_file:");
+        lines.filter(|line| !line.is_empty()).filter(places).map(str::to_owned).collect()
+    };
+    assert_eq!(own("alertmanager.yml"), own("alertmanager.compose.yml"));
 }
 
 /// The environments' files differ in their levels alone.

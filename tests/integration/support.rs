@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod config;
 pub(crate) mod docker;
 pub(crate) mod http;
+pub(crate) mod image;
 pub(crate) mod leverd;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;

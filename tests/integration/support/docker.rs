@@ -1,8 +1,10 @@
 //! A private container engine for a test: a real `dockerd` on a socket of its own, with an image made of this host's
-//! own Postgres and C library, because no image can be pulled where the tests run. Gone when dropped.
+//! own Postgres and C library. Gone when dropped.
 //!
-//! Containers share the host's network, so nothing listens beyond loopback and no bridge or firewall rule is made.
+//! It makes no firewall rule. [`PrivateDocker::postgres`] shares the host's network and listens on loopback; who makes a
+//! network of containers publishes its ports on loopback.
 
+use super::image::Root;
 use super::postgres::{free_port, give_to_unprivileged, unprivileged, version_bin};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,8 +34,15 @@ pub(crate) struct PostgresContainer<'a> {
 }
 
 impl PrivateDocker {
-    /// Starts it; `None` where this user may not: an engine needs root.
+    /// Starts it, with the image of [`Self::postgres`]; `None` where this user may not: an engine needs root.
     pub(crate) fn start() -> Option<Self> {
+        let docker = Self::empty()?;
+        docker.make_image();
+        Some(docker)
+    }
+
+    /// The same without an image.
+    pub(crate) fn empty() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("not run: a container engine needs root");
             return None;
@@ -42,7 +51,6 @@ impl PrivateDocker {
         let folder = tempfile::Builder::new().prefix("leverd-docker-").tempdir().unwrap();
         let docker = Self { folder, dockerd: Mutex::new(None) };
         docker.up();
-        docker.make_image();
         Some(docker)
     }
 
@@ -89,39 +97,30 @@ impl PrivateDocker {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// How its clients find it: the value of `DOCKER_HOST`.
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", format!("unix://{}", self.socket().display())).args(arguments);
+        command.env("DOCKER_HOST", self.host()).args(arguments);
         command.stdin(Stdio::null()).output().expect("the docker client comes with dockerd")
     }
 
-    /// A root file system of a shell, the C library and one Postgres, as an image.
+    /// A shell, the C library and one Postgres, as an image.
     fn make_image(&self) {
-        let root = self.folder.path().join("root");
-        for folder in ["etc", "tmp", "data", "conf", "bin", "proc", "dev", "sys"] {
-            fs::create_dir_all(root.join(folder)).unwrap();
+        let root = Root::new();
+        for folder in ["/data", "/conf"] {
+            root.own(folder, 0, 0o755);
         }
         let native = version_bin(MAJOR).parent().unwrap().to_owned();
-        copy(&native, &root.join("native"), &["-a"]);
-        for program in [Path::new("/bin/sh").to_owned(), native.join("bin/postgres")] {
-            for library in libraries(&program) {
-                if !library.starts_with(&native) {
-                    let to = root.join(library.strip_prefix("/").unwrap());
-                    fs::create_dir_all(to.parent().unwrap()).unwrap();
-                    copy(&library, &to, &["-L"]);
-                }
-            }
-        }
-        copy(Path::new("/bin/sh"), &root.join("bin/sh"), &["-L"]);
+        root.tree(&native, "/native");
+        root.libraries_of(&native.join("bin/postgres"));
+        root.program(Path::new("sh"), "/bin/sh");
         let (uid, gid) = unprivileged().unwrap();
-        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        fs::write(root.join("etc/passwd"), format!("postgres:x:{uid}:{gid}::/data:/bin/sh\n")).unwrap();
-        let tar = self.folder.path().join("root.tar");
-        let status = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status();
-        assert!(status.unwrap().success());
-        self.docker(&["import", &tar.display().to_string(), IMAGE]);
-        fs::remove_dir_all(&root).unwrap();
-        fs::remove_file(&tar).unwrap();
+        root.write("/etc/passwd", &format!("postgres:x:{uid}:{gid}::/data:/bin/sh\n"));
+        root.import(self, IMAGE, &[]);
     }
 
     /// Runs a Postgres with these limits (`--memory 1g`, …) and lines of `postgresql.conf`. Its configuration stands in
@@ -172,6 +171,7 @@ impl Drop for PrivateDocker {
         for id in left.lines() {
             let _ = self.run(&["rm", "--force", id]);
         }
+        let _ = self.run(&["network", "prune", "--force"]);
         self.down();
         // What an engine mounts below its folders would keep them from going.
         for line in fs::read_to_string("/proc/mounts").unwrap_or_default().lines().rev() {
@@ -225,17 +225,4 @@ fn initdb(data: &Path) {
     }
     let output = command.output().unwrap();
     assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn copy(from: &Path, to: &Path, options: &[&str]) {
-    let status = Command::new("cp").args(options).arg(from).arg(to).status().unwrap();
-    assert!(status.success(), "cp {} {}", from.display(), to.display());
-}
-
-/// The libraries that a program is linked with, its loader among them.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
-    paths.map(PathBuf::from).collect()
 }
