@@ -79,12 +79,18 @@ pub fn judge(evidence: &Evidence) -> Judgement {
         .chain(goal.as_ref().ok())
         .filter(|contrast| is_harmed(contrast, harm_alpha) && load.allows(Claim::Harm, contrast))
         .collect();
-    let (ruling, reason) = if !harmed.is_empty() && stolen.is_none_or(|stolen| stolen.allows(Claim::Harm)) {
+    let is_per_load = |series: &Series| series.scales_with_load && evidence.load.is_some();
+    let (harmed, unbelieved): (Vec<_>, Vec<_>) = harmed.into_iter().partition(|harmed| {
+        stolen.is_none_or(|stolen| stolen.allows(Claim::Harm, is_per_load(harmed.series)))
+    });
+    let (ruling, reason) = if !harmed.is_empty() {
         (Ruling::Revert, harm_reason(&harmed, harm_alpha))
     } else {
         let mut doubts = doubts(evidence, looks, load, &goal, &guards, alpha);
         // Harm that is not believed is no safe guard either.
-        let weakens = |stolen: &Stolen| !stolen.allows(Claim::Gain) || !harmed.is_empty();
+        let weakens = |stolen: &Stolen| {
+            !stolen.allows(Claim::Gain, is_per_load(&evidence.goal)) || !unbelieved.is_empty()
+        };
         doubts.extend(stolen.filter(weakens).map(Stolen::sentence));
         match &goal {
             Err(_) => (Ruling::Extend, doubts.join("; ")),

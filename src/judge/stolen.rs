@@ -37,8 +37,12 @@ impl Stolen {
         Some(Self { without: mean(Arm::A)?, with: mean(Arm::B)? })
     }
 
-    /// Whether too little more was taken to explain the claim.
-    pub(super) fn allows(self, claim: Claim) -> bool {
+    /// Whether too little more was taken to explain the claim. A slower machine does less, and no more of anything for
+    /// each unit of load: what is compared so may be believed.
+    pub(super) fn allows(self, claim: Claim, is_per_load: bool) -> bool {
+        if is_per_load {
+            return true;
+        }
         let (suspect, other) = match claim {
             Claim::Gain => (self.without, self.with),
             Claim::Harm => (self.with, self.without),
@@ -85,18 +89,24 @@ mod tests {
 
     /// What is ruled of a latency that goes from one level to another, and how much is taken meanwhile.
     fn ruling(latency: (f64, f64), stolen: (f64, f64)) -> (Ruling, String) {
-        let goal = Series {
-            signal: "p95_write_latency".into(),
+        ruling_of(latency, stolen, false)
+    }
+
+    fn ruling_of(latency: (f64, f64), stolen: (f64, f64), scales_with_load: bool) -> (Ruling, String) {
+        let series = |signal: &str, scales_with_load, segments| Series {
+            signal: signal.into(),
             unit: Unit::Ms,
             direction: Direction::LowerIsBetter,
-            scales_with_load: false,
+            scales_with_load,
             floor: 0.0,
-            segments: arms(around(latency.0, 0.0), around(latency.1, 1.0)),
+            segments,
         };
+        let segments = arms(around(latency.0, 0.0), around(latency.1, 1.0));
+        let load = arms(around(100.0, 4.0), around(100.0, 5.0));
         let found = judge(&Evidence {
-            goal,
+            goal: series("goal", scales_with_load, segments),
             guards: vec![],
-            load: None,
+            load: Some(series("load", false, load)),
             look: 0,
             looks: 3,
             incomparable: vec![],
@@ -129,6 +139,12 @@ mod tests {
         for stolen in [(30.0, 0.3), (12.0, 12.0), (22.0, 30.0)] {
             assert_eq!(ruling((10.0, 50.0), stolen).0, Ruling::Revert, "{stolen:?}");
         }
+    }
+
+    #[test]
+    fn what_is_compared_per_unit_of_load_is_believed() {
+        assert_eq!(ruling_of((50.0, 10.0), (30.0, 0.3), true).0, Ruling::Keep);
+        assert_eq!(ruling_of((10.0, 50.0), (0.3, 30.0), true).0, Ruling::Revert);
     }
 
     #[test]

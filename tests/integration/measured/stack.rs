@@ -43,7 +43,7 @@ const LEVERS: &str = r#"levers:
       config_file: "docker-compose.yml"
       parameter: "cpus"
       default_value: "0.3"
-      recommended_values: ["1.2"]
+      recommended_values: ["1.8"]
       evidence:
         - {fact: container_cpu_throttled_share, above: 0.1}
 symptom_mappings:
@@ -71,7 +71,7 @@ impl<'a> Stack<'a> {
             assert!(copied.success(), "{part}");
         }
         stack.edit("monitoring/recording.yml", &[("[5m]", "[20s]")]);
-        // Seven times the load writes seven times the WAL: that is no storm here.
+        // Six times the load writes six times the WAL: that is no storm here.
         stack.edit("monitoring/alerts.yml", &[("for: 2m", "for: 40s"), ("> 1.5 * max(", "> 20 * max(")]);
         stack.edit("monitoring/prometheus.compose.yml", &[("_interval: 15s", "_interval: 1s")]);
         stack.edit(
@@ -265,7 +265,7 @@ fn a_load_that_rises_is_met_by_a_limit_of_the_container() {
     stack.edit("config/leverd.compose.yaml", &[("tick: 2s", "tick: 1h")]);
     stack.wait_for("the new configuration", || stack.said().contains("the configuration was read again"));
     let env = stack.read(".env");
-    let raised = format!("{env}EVENTS_PER_SEC=3500\nREADS_PER_EVENT=12\n");
+    let raised = format!("{env}EVENTS_PER_SEC=3000\nREADS_PER_EVENT=20\n");
     stack.write(".leverd/compose/app/.env.new", &raised);
     fs::rename(
         stack.folder.path().join(".leverd/compose/app/.env.new"),
@@ -273,7 +273,7 @@ fn a_load_that_rises_is_met_by_a_limit_of_the_container() {
     )
     .unwrap();
     stack.wait_for("the alert fires", || stack.alert().as_deref() == Some("firing"));
-    stack.wait_for("the lever is pulled", || stack.cpus() == "1200000000");
+    stack.wait_for("the lever is pulled", || stack.cpus() == "1800000000");
     let trial = || {
         let history = stack.leverd(&["history", "--json"]);
         serde_json::from_str::<Value>(&history).unwrap()[0].clone()
@@ -291,7 +291,7 @@ fn a_load_that_rises_is_met_by_a_limit_of_the_container() {
     });
     assert!(stack.said().contains("the alert P95WriteLatencyHigh fires"), "{}", stack.said());
     let changelog = stack.read(".leverd/compose/state/CHANGELOG_TUNING.md");
-    assert!(changelog.contains("docker_cpu_limit") && changelog.contains("1.2"), "{changelog}");
+    assert!(changelog.contains("docker_cpu_limit") && changelog.contains("1.8"), "{changelog}");
 
     // And a person can undo it.
     stack.must("docker-compose", &["stop", "leverd"]);
