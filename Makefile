@@ -14,7 +14,7 @@ BUILT := LEVERD_IS_BUILT=yes
 
 .DEFAULT_GOAL := help
 .PHONY: help performance-baseline performance-tuning performance-status check-health gauntlet faults placebo placebo-live placebo-record \
-	build test lint fmt bench check-macos docs clean setup-run setup-test
+	dev-up dev-down setup-macos-monitoring build test lint fmt bench check-macos docs clean setup-run setup-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,15 @@ performance-status: build ## Show the signals against their levels, open trials,
 
 check-health: build ## Check the configuration, and that all it names answers
 	@$(BUILT) ./scripts/check_health.sh
+
+dev-up: ## Start Postgres, its load, Prometheus, Grafana, Alertmanager and leverd in containers (LEVERD_ENVIRONMENT=staging)
+	@./scripts/dev_up.sh
+
+dev-down: ## Stop what dev-up started; its data stays
+	@./scripts/dev_down.sh
+
+setup-macos-monitoring: ## On a Mac: node_exporter and leverd's exporter for the temperature, as services
+	@./scripts/setup_macos_exporter.sh
 
 gauntlet: build ## Compare leverd with other strategies (ONLY=wal-storm STRATEGIES=leverd,playbook REPEAT=3 SEED=1)
 	@$(LEVERD) gauntlet $(if $(ONLY),--only $(ONLY)) $(if $(STRATEGIES),--strategies $(STRATEGIES)) \
@@ -52,8 +61,9 @@ lint: setup-test ## Check format, lints and documentation
 fmt: setup-test ## Format the code
 	cargo fmt
 
-bench: setup-test ## Measure the exporter beside node_exporter and postgres_exporter
+bench: setup-test ## Measure the exporter beside other exporters, and the webhook beside Alertmanager's API
 	@./scripts/bench_exporter.sh
+	@./scripts/bench_webhook.sh
 
 faults: setup-test ## Play 100,000 seeds, then break leverd, its files and its servers (KILLS=300, ROUNDS=10, SEED=1)
 	LEVERD_SIMULATION_SEEDS=$(or $(SEEDS),100000) cargo test $(CARGO_FLAGS) --lib simulation -- --nocapture

@@ -2,38 +2,18 @@
 
 import glob
 import os
-import pathlib
 import pwd
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+from bench_common import ROUNDS, Server, fail, free_port, leverd_binary, percentile, with_range
+
 SCRAPES = int(os.environ.get("SCRAPES", "100"))
 SECONDS_EACH = int(os.environ.get("SECONDS_EACH", "20"))
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def fail(words):
-    sys.exit(f"bench: {words}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def leverd_binary():
-    if os.environ.get("LEVERD"):
-        return os.environ["LEVERD"]
-    subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "leverd"], check=True)
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    return os.path.join(target, "release", "leverd")
 
 
 class Postgres:
@@ -68,63 +48,6 @@ class Postgres:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Exporter:
-    def __init__(self, name, port, command, environment=None):
-        self.name, self.port, self.times = name, port, []
-        environment = {**os.environ, **(environment or {})}
-        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env=environment, **output)
-
-    def scrape(self):
-        begun = time.perf_counter()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-            chunks = []
-            while chunk := connection.recv(1 << 20):
-                chunks.append(chunk)
-        took = time.perf_counter() - begun
-        head, _, body = b"".join(chunks).partition(b"\r\n\r\n")
-        if b" 200 " not in head.split(b"\r\n")[0]:
-            fail(f"{self.name} answers {head[:80]!r}")
-        return took, body.decode()
-
-    def wait_until_serving(self, needle):
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if needle in self.scrape()[1]:
-                    return
-            except OSError:
-                pass
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                fail(f"{self.name} does not serve {needle}")
-            time.sleep(0.1)
-
-    def cpu_seconds(self):
-        """The scheduler's account over all threads, finer than the ticks of /proc/PID/stat; those where it has none."""
-        tasks = glob.glob(f"/proc/{self.process.pid}/task/*/schedstat")
-        if tasks:
-            return sum(int(pathlib.Path(task).read_text().split()[0]) for task in tasks) / 1e9
-        words = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / TICKS
-
-    def memory(self):
-        rollup = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        rows = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
-        return rows["Rss"] / 1024, rows["Pss"] / 1024
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-
-def percentile(values, share):
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
 def main():
     node, postgres_exporter = shutil.which("prometheus-node-exporter"), shutil.which("prometheus-postgres-exporter")
     if not node or not postgres_exporter:
@@ -136,9 +59,9 @@ def main():
         ports = [free_port() for _ in range(3)]
         listen = [f"127.0.0.1:{port}" for port in ports]
         exporters = [
-            Exporter("leverd", ports[0], [leverd, "exporter", "--listen", listen[0], "--dsn", dsn]),
-            Exporter("node_exporter", ports[1], [node, f"--web.listen-address={listen[1]}"]),
-            Exporter(
+            Server("leverd", ports[0], [leverd, "exporter", "--listen", listen[0], "--dsn", dsn]),
+            Server("node_exporter", ports[1], [node, f"--web.listen-address={listen[1]}"]),
+            Server(
                 "postgres_exporter",
                 ports[2],
                 [postgres_exporter, f"--web.listen-address={listen[2]}"],
@@ -156,11 +79,12 @@ def main():
 
 def measure(exporters):
     cpu_per_round = {exporter.name: [] for exporter in exporters}
+    all_times = {exporter.name: [] for exporter in exporters}
     medians = {exporter.name: [] for exporter in exporters}
     for round_number in range(ROUNDS):
         for exporter in exporters:
             times = [exporter.scrape()[0] for _ in range(SCRAPES)]
-            exporter.times += times
+            all_times[exporter.name] += times
             medians[exporter.name].append(statistics.median(times) * 1000)
         before = {exporter.name: exporter.cpu_seconds() for exporter in exporters}
         begun = time.monotonic()
@@ -177,7 +101,9 @@ def measure(exporters):
     for exporter in exporters:
         body = exporter.scrape()[1]
         rss, pss = exporter.memory()
-        cpu = cpu_per_round[exporter.name]
+        cpu, times = cpu_per_round[exporter.name], all_times[exporter.name]
+        median = statistics.median(times) * 1000
+        p95 = percentile(times, 0.95) * 1000
         rows[exporter.name] = {
             "memory RSS, MB": (rss, f"{rss:.1f}"),
             "memory PSS, MB": (pss, f"{pss:.1f}"),
@@ -185,19 +111,9 @@ def measure(exporters):
                 series := sum(1 for line in body.splitlines() if line and not line.startswith("#")),
                 f"{series}",
             ),
-            "scrape median, ms": (
-                statistics.median(exporter.times) * 1000,
-                f"{statistics.median(exporter.times) * 1000:.2f} "
-                f"({min(medians[exporter.name]):.2f}-{max(medians[exporter.name]):.2f})",
-            ),
-            "scrape p95, ms": (
-                percentile(exporter.times, 0.95) * 1000,
-                f"{percentile(exporter.times, 0.95) * 1000:.2f}",
-            ),
-            "CPU s/hour at 1 scrape/s": (
-                statistics.median(cpu),
-                f"{statistics.median(cpu):.1f} ({min(cpu):.1f}-{max(cpu):.1f})",
-            ),
+            "scrape median, ms": (median, with_range(median, medians[exporter.name], 2)),
+            "scrape p95, ms": (p95, f"{p95:.2f}"),
+            "CPU s/hour at 1 scrape/s": (statistics.median(cpu), with_range(statistics.median(cpu), cpu, 1)),
             "page, kB": (len(body) / 1000, f"{len(body) / 1000:.1f}"),
         }
     show(rows)

@@ -8,4 +8,4 @@
 # LEVERD=FILE names a built leverd; without it a release build is made.
 set -eu
 cd "$(dirname "$0")/.."
-exec python3 scripts/bench_exporter.py "$@"
+exec python3 -B scripts/bench_exporter.py "$@"
