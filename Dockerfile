@@ -6,10 +6,11 @@ ARG DEBIAN=bookworm
 
 FROM rust:${RUST}-slim-${DEBIAN} AS build
 WORKDIR /src
-# cargo reads the tests' place from Cargo.toml, and the scenarios are built into the program.
+# cargo reads the tests' place from Cargo.toml; the scenarios and the services' files are built into the program.
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY config config
+COPY packaging packaging
 COPY tests/integration/main.rs tests/integration/main.rs
 # The caches stay with the builder and are no part of the image, so the program is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \

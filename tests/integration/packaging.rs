@@ -1,6 +1,8 @@
-//! What `packaging/` makes, by the tools that read it. The Homebrew formula and the launchd agents need a Mac.
+//! What `packaging/` and the Dockerfile make, by the tools that read it. The Homebrew formula and the launchd agents need
+//! a Mac; no image can be pulled to build the Dockerfile's from.
 
 use crate::support::leverd::{both, finish};
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -60,5 +62,43 @@ fn the_debian_package_holds_what_a_service_needs() {
     assert!(both(&checked).contains("target"), "{}", both(&checked));
     // The same program gives the same package.
     let again = must(script, &[&at("again")]).trim().to_owned();
-    assert!(std::fs::read(&package).unwrap() == std::fs::read(&again).unwrap(), "two builds differ");
+    assert!(fs::read(&package).unwrap() == fs::read(&again).unwrap(), "two builds differ");
+}
+
+/// What is built into the program is there when the image is built.
+#[test]
+fn the_image_is_built_from_all_that_is_built_in() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (dockerfile, ignored) = (read("Dockerfile"), read(".dockerignore"));
+    let mut built_in = 0;
+    let mut folders = vec![root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let text = fs::read_to_string(&entry).unwrap();
+            for named in text.split("include_str!(\"").skip(1) {
+                let file = entry.parent().unwrap().join(named.split('"').next().unwrap());
+                let file =
+                    fs::canonicalize(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                let inside = file.strip_prefix(fs::canonicalize(root).unwrap()).unwrap();
+                let first = inside.iter().next().unwrap().to_string_lossy();
+                // For tests alone.
+                if matches!(&*first, "tests" | "CHANGELOG_TUNING.md") {
+                    continue;
+                }
+                built_in += 1;
+                assert!(
+                    dockerfile.contains(&format!("COPY {first} {first}\n")),
+                    "{} is not copied",
+                    inside.display()
+                );
+                assert!(ignored.contains(&format!("!{first}\n")), "{} is ignored", inside.display());
+            }
+        }
+    }
+    assert!(built_in > 20, "{built_in}");
 }
