@@ -64,7 +64,7 @@ impl Session {
 
     /// How many percent of the CPUs' time the hypervisor took lately, where that is more than it took before the change:
     /// what looks like harm may be a neighbour's work.
-    pub(super) async fn is_stolen_from(&self, trial: &Trial, since: DateTime<Utc>) -> Option<f64> {
+    pub(super) async fn stolen_lately(&self, trial: &Trial, since: DateTime<Utc>) -> Option<f64> {
         let step = self.config.cycle.scrape_interval;
         let queries = [STEAL.to_owned()];
         let reduce = Reduce::Worst(Direction::LowerIsBetter);

@@ -73,11 +73,13 @@ impl Errors {
 }
 
 impl Session {
-    /// Why the trial must end now, if harm shows. Where the hypervisor took CPU time meanwhile, the change is taken out
-    /// too, and nothing is said of it.
+    /// Why the trial must end now, if harm shows. Where the hypervisor took CPU time meanwhile, what is slower is taken
+    /// out too, and nothing is said of the change; transactions do not fail for it.
     pub(super) async fn visible_harm(&self, trial: &Trial, watch: &mut Watch, now: &Vitals) -> Option<Event> {
         let since = self.guarded_since(trial)?;
-        let found = match self.failing_transactions(watch, now) {
+        let failing = self.failing_transactions(watch, now);
+        let may_be_stolen = failing.is_none();
+        let found = match failing {
             Some(found) => Some(found),
             None => match self.worse_signal(trial, watch, since).await {
                 Some(found) => Some(found),
@@ -88,7 +90,8 @@ impl Session {
         let seconds = exposed.num_milliseconds() as f64 / 1000.0;
         let scrapes = seconds / self.config.cycle.scrape_interval.as_secs_f64();
         let seen = format!("{found} (seen {seconds:.1} s, {scrapes:.0} scrapes, after the change)");
-        Some(match self.is_stolen_from(trial, since).await {
+        let stolen = if may_be_stolen { self.stolen_lately(trial, since).await } else { None };
+        Some(match stolen {
             Some(percent) => Event::Interrupted(format!(
                 "{seen}; the hypervisor took {percent:.0} % of the CPUs' time meanwhile, so this says nothing of the change"
             )),

@@ -29,9 +29,8 @@ impl Stolen {
     pub(super) fn of(segments: &[Segment]) -> Option<Self> {
         let mean = |arm: Arm| {
             let of_arm = segments.iter().filter(|segment| segment.arm == arm);
-            let values: Vec<f64> =
-                of_arm.flat_map(|segment| segment.values.iter().flatten().copied()).collect();
-            let values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+            let values = of_arm.flat_map(|segment| segment.values.iter().flatten().copied());
+            let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
         Some(Self { without: mean(Arm::A)?, with: mean(Arm::B)? })

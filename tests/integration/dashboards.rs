@@ -83,6 +83,11 @@ fn quiet(mut command: Command) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
+/// Debian's name of a program, or everybody else's.
+fn either<'a>(debian: &'a str, other: &'a str) -> &'a str {
+    if Command::new(debian).arg("--version").output().is_ok() { debian } else { other }
+}
+
 /// A project with a sandbox, which goes down before its folder goes.
 struct Sandboxed(Project);
 
@@ -108,10 +113,10 @@ fn each_panel_is_answered() {
     let dsn = psql.trim_start_matches("psql ").trim_matches('"');
     let (node, postgres, daemon) = (free_port(), free_port(), free_port());
     let mut scraped = Scraped { children: Vec::new() };
-    let mut command = Command::new("prometheus-node-exporter");
+    let mut command = Command::new(either("prometheus-node-exporter", "node_exporter"));
     command.arg(format!("--web.listen-address=127.0.0.1:{node}"));
     scraped.children.push(quiet(command));
-    let mut command = Command::new("prometheus-postgres-exporter");
+    let mut command = Command::new(either("prometheus-postgres-exporter", "postgres_exporter"));
     command.arg(format!("--web.listen-address=127.0.0.1:{postgres}")).env("DATA_SOURCE_NAME", dsn);
     scraped.children.push(quiet(command));
     let config = project.path().join(status["config"].as_str().unwrap());

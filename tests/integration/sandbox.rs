@@ -1,6 +1,7 @@
 //! The sandbox on real parts: what `up` starts, `down` ends, whatever was killed in between.
 
-use crate::support::postgres::system_bin;
+use crate::support::postgres::{PrivatePostgres, free_port, system_bin};
+use leverd::sandbox::load::{self, LoadError, SeedError};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -311,4 +312,26 @@ fn without_a_sandbox_status_says_so_and_down_is_content() {
     assert_eq!(status.status.code(), Some(1));
     assert!(text(&status.stderr).contains("no sandbox runs"), "{}", text(&status.stderr));
     assert_eq!(project.sandbox(&["down"]).status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_load_makes_its_tables_once_and_takes_no_others() {
+    let postgres = PrivatePostgres::start("");
+    let env = tempfile::NamedTempFile::new().unwrap();
+    let load = async |scenario: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenarios");
+        let arguments = load::Arguments {
+            env: env.path().to_owned(),
+            turn: None,
+            dsn: postgres.dsn(),
+            seed: true,
+            listen: ([127, 0, 0, 1], free_port()).into(),
+            scenario: format!("{folder}/{scenario}.yaml").into(),
+        };
+        load::run(arguments, async {}).await
+    };
+    load("healthy").await.unwrap();
+    load("healthy").await.unwrap();
+    let error = load("wal-storm").await.unwrap_err();
+    assert!(matches!(error, LoadError::Seed(SeedError::Another)), "{error}");
 }
