@@ -14,7 +14,7 @@ BUILT := LEVERD_IS_BUILT=yes
 
 .DEFAULT_GOAL := help
 .PHONY: help performance-baseline performance-tuning performance-status check-health gauntlet faults placebo placebo-live placebo-record \
-	dev-up dev-down setup-macos-monitoring build test lint fmt bench check-macos docs clean setup-run setup-test
+	dev-up dev-down setup-macos-monitoring build test scenarios lint fmt bench check-macos docs clean setup-run setup-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ build: setup-run ## Build target/debug/leverd
 test: setup-test ## Run all tests
 	@cargo test $(CARGO_FLAGS) -- --skip measured:: --test-threads=$$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2))
 	@cargo test $(CARGO_FLAGS) --test integration -- measured:: --test-threads=1
+
+scenarios: setup-test ## Run the scenarios that make test leaves out: minutes each, on a machine where nothing else happens
+	@cargo test $(CARGO_FLAGS) --test integration -- measured::scenarios --include-ignored --test-threads=1 --nocapture
 
 lint: setup-test ## Check format, lints and documentation
 	cargo fmt --check
