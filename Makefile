@@ -70,8 +70,8 @@ bench: setup-test ## Measure the exporter beside other exporters, and the webhoo
 
 faults: setup-test ## Play 100,000 seeds, then break leverd, its files and its servers (KILLS=300, ROUNDS=10, SEED=1)
 	LEVERD_SIMULATION_SEEDS=$(or $(SEEDS),100000) cargo test $(CARGO_FLAGS) --lib simulation -- --nocapture
-	LEVERD_KILLS=$(or $(KILLS),300) LEVERD_FAULT_ROUNDS=$(or $(ROUNDS),10) LEVERD_SEED=$(or $(SEED),1) \
-		cargo test $(CARGO_FLAGS) --test integration -- faults:: --nocapture --test-threads=1
+	LEVERD_KILLS=$(or $(KILLS),300) LEVERD_FAULT_ROUNDS=$(or $(ROUNDS),10) LEVERD_SEED=$(or $(SEED),1) LEVERD_EVERY_POINT=yes \
+		cargo test $(CARGO_FLAGS) --test integration -- crash:: faults:: --nocapture --test-threads=1
 
 # Trials a cell: 300 takes some minutes, 2000 half an hour.
 PLACEBO_TRIALS ?= 300
