@@ -48,10 +48,8 @@ gauntlet: build ## Compare leverd with other strategies (ONLY=wal-storm STRATEGI
 build: setup-run ## Build target/debug/leverd
 	@cargo build $(CARGO_FLAGS)
 
-# Most tests wait for something, so more of them run than there are cores. What measures runs alone.
 test: setup-test ## Run all tests
-	@cargo test $(CARGO_FLAGS) -- --skip measured:: --test-threads=$$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2))
-	@cargo test $(CARGO_FLAGS) --test integration -- measured:: --test-threads=1
+	@CARGO_FLAGS="$(CARGO_FLAGS)" ./scripts/run_tests.sh
 
 scenarios: setup-test ## Run the scenarios that make test leaves out: minutes each, on a machine where nothing else happens
 	@cargo test $(CARGO_FLAGS) --test integration -- measured::scenarios --include-ignored --test-threads=1 --nocapture
