@@ -1,11 +1,12 @@
-//! `leverd.yaml`, `levers.yaml` and `baseline.yaml`: as typed → checked → resolved.
+//! `leverd.yaml`, `levers.yaml`, `baseline.yaml` and a migration's file: as typed → checked → resolved.
 //!
-//! In: files. Out: one [`Config`] that is whole before anything binds or connects, or a list of errors that name
-//! file, line, key, what was found, what is allowed and a hint. It never connects to anything.
+//! In: files. Out: one [`Config`] (or one [`MigrationConfig`]) that is whole before anything binds or connects, or a
+//! list of errors that name file, line, key, what was found, what is allowed and a hint. It never connects to anything.
 //!
 //! Text becomes a tree with lines (`document`), `${…}` is replaced in its scalars (`substitute`), typed values are
 //! read out of it (`reader`, one file for each section), and what one file says is held against the other (here).
 
+mod ai_section;
 mod announce_section;
 mod api_section;
 mod baseline_file;
@@ -15,6 +16,8 @@ mod dsn;
 mod errors;
 mod leverd_file;
 mod levers_file;
+mod migration_file;
+mod migration_resolved;
 mod place;
 mod quantity;
 mod reader;
@@ -30,11 +33,13 @@ mod windows;
 pub use baseline_file::{read_baseline, render_baseline};
 pub use dsn::complete as complete_dsn;
 pub use errors::{ConfigError, ConfigErrors};
+pub use migration_file::load_migration;
 pub use place::{Reach, place_for};
 pub use resolved::{
-    AbortLimits, AnnounceConfig, ApiConfig, Config, ContainerConfig, Cycle, EngineSocket, ExporterConfig,
-    LoadSignal, LogRotation, Paths, PgBouncerConfig, Policy, PostgresqlConf, PrometheusConfig, Pull, Restart,
-    RestartMethod, Secret, Target,
+    AbortLimits, AiConfig, AiProvider, AnnounceConfig, ApiConfig, Config, ContainerConfig, Cycle,
+    DatabaseEndpoint, DatabaseEngine, EngineSocket, ExporterConfig, LoadSignal, LogRotation, Machine,
+    MigrationConfig, MigrationSettings, Paths, PgBouncerConfig, Policy, PostgresqlConf, PrometheusConfig,
+    Pull, Restart, RestartMethod, Secret, SslMode, TableFilter, TablePattern, Target, TargetMode,
 };
 pub use windows::Window;
 

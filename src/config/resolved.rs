@@ -1,6 +1,11 @@
 //! The configuration as the other rooms see it: every default filled in, every path absolute, all of it checked.
 
 use super::Window;
+// What a migration was told stands in a file of its own, and is one of the resolved types all the same.
+pub use super::migration_resolved::{
+    AiConfig, AiProvider, DatabaseEndpoint, DatabaseEngine, Machine, MigrationConfig, MigrationSettings,
+    SslMode, TableFilter, TablePattern, TargetMode,
+};
 use crate::model::{Environment, Lever, LeverName, Signal, SignalName, SlaTarget, Symptom, TargetName};
 use std::collections::BTreeMap;
 use std::fmt;
