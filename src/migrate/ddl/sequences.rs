@@ -1,0 +1,105 @@
+//! Sequences: those of columns, those of their own, and their next values.
+//!
+//! Goes in: the layout. Comes out: `CREATE SEQUENCE`, `OWNED BY`, and at the end `setval`. Always holds: a column's
+//! sequence goes on after the largest value that was loaded, whatever the source had said: its counter may have been
+//! read before its last rows. An identity column's sequence is made by its table.
+
+use super::columns::can_be_identity;
+use super::layout::{Laid, Layout};
+use super::{Kind, Out, Phase};
+use crate::migrate::quote::{identifier, literal, qualified, shown};
+use crate::migrate::schema::{ColumnDefault, TableName};
+
+/// Makes sequences that no column owns.
+pub(super) fn own(layout: &Layout<'_>, out: &mut Out) {
+    for (sequence, name) in layout.schema.sequences.iter().zip(&layout.sequences) {
+        let sql = format!("CREATE SEQUENCE IF NOT EXISTS {} {}", qualified(name), sequence.definition);
+        out.say(Phase::BeforeLoad, Kind::Sequence, None, sql.trim_end().to_owned(), describes(name));
+    }
+}
+
+/// Makes the sequences that a table's defaults ask.
+pub(super) fn of_columns(laid: &Laid<'_>, out: &mut Out) {
+    for (at, name) in with_defaults(laid) {
+        let target = laid.columns.get(at).map_or("bigint", |column| column.mapped.target.as_str());
+        let data_type = if can_be_identity(target) { target } else { "bigint" };
+        let sql = format!("CREATE SEQUENCE IF NOT EXISTS {} AS {data_type}", qualified(&name));
+        out.say(Phase::BeforeLoad, Kind::Sequence, Some(&laid.source.name), sql, describes(&name));
+    }
+}
+
+/// Ties them to their columns, with which they are dropped.
+pub(super) fn owners(laid: &Laid<'_>, out: &mut Out) {
+    for (at, name) in with_defaults(laid) {
+        let Some(column) = laid.columns.get(at) else { continue };
+        let owner = format!("{}.{}", qualified(&laid.name), identifier(&column.target));
+        let sql = format!("ALTER SEQUENCE {} OWNED BY {owner}", qualified(&name));
+        let text = format!("owner of {}", describes(&name));
+        out.say(Phase::BeforeLoad, Kind::Sequence, Some(&laid.source.name), sql, text);
+    }
+}
+
+/// Columns whose sequence is asked by their default, with its name.
+fn with_defaults(laid: &Laid<'_>) -> Vec<(usize, TableName)> {
+    let mut found = Vec::new();
+    for (at, (source, column)) in laid.source.columns.iter().zip(&laid.columns).enumerate() {
+        let by_itself = match source.default {
+            ColumnDefault::Serial { .. } => true,
+            ColumnDefault::Identity { .. } => !can_be_identity(&column.mapped.target),
+            _ => false,
+        };
+        if let (true, Some(Some(name))) = (by_itself, laid.sequences.get(at)) {
+            found.push((at, TableName { schema: laid.name.schema.clone(), name: name.clone() }));
+        }
+    }
+    found
+}
+
+/// Moves all sequences to their next values.
+pub(super) fn next_values(layout: &Layout<'_>, out: &mut Out) {
+    for (sequence, name) in layout.schema.sequences.iter().zip(&layout.sequences) {
+        if let Some(next) = sequence.next {
+            let regclass = literal(&qualified(name));
+            let sql = format!("SELECT pg_catalog.setval({regclass}::pg_catalog.regclass, {next}, false)");
+            let text = format!("next value of {}", describes(name));
+            out.say(Phase::Last, Kind::NextValue, None, sql, text);
+        }
+    }
+    for laid in &layout.tables {
+        for (source, column) in laid.source.columns.iter().zip(&laid.columns) {
+            let next = match source.default {
+                ColumnDefault::Identity { next, .. } | ColumnDefault::Serial { next } => next,
+                _ => continue,
+            };
+            let about = format!("column {}", source.name);
+            if next.is_some_and(|next| next < 1) {
+                let text = "counts down, or from below 1: its sequence counts up from 1 here";
+                out.note(Some(&laid.source.name), about, text);
+            }
+            let sql = after_the_largest(&laid.name, &column.target, next);
+            let text = format!("next value of {}.{}", shown(&laid.name), column.target);
+            out.say(Phase::Last, Kind::NextValue, Some(&laid.source.name), sql, text);
+        }
+    }
+}
+
+/// Asks for the sequence by its column: an older table of that name may have one with another name. It is told the last
+/// value and not the next one, which may be one too large for the type.
+fn after_the_largest(table: &TableName, column: &str, next: Option<i64>) -> String {
+    let used = next.map_or(0, |next| next.saturating_sub(1).max(0));
+    let sequence = format!(
+        "pg_catalog.pg_get_serial_sequence({}, {})::pg_catalog.regclass",
+        literal(&qualified(table)),
+        literal(column)
+    );
+    format!(
+        "SELECT pg_catalog.setval({sequence}, GREATEST(highest, 1), highest >= 1) FROM (SELECT \
+         GREATEST(COALESCE(max({}), 0), {used})::bigint AS highest FROM {}) AS used",
+        identifier(column),
+        qualified(table)
+    )
+}
+
+fn describes(name: &TableName) -> String {
+    format!("sequence {}", shown(name))
+}
