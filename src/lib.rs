@@ -22,6 +22,7 @@ pub mod announce;
 pub mod ledger;
 
 pub mod exporter;
+pub mod migrate;
 pub mod sandbox;
 
 pub mod gauntlet;

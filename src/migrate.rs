@@ -1,0 +1,17 @@
+//! Moving a database into a PostgreSQL: from another PostgreSQL, or from a MySQL.
+//!
+//! Goes in: what a source's catalog holds, and what the configuration asks for. Comes out: the same tables, rows,
+//! indexes and constraints in the target, and a report that names all that is not the same. Always holds: what is lost,
+//! renamed or left out is told before the first row is moved; a row is either in the target once, or among the rejected
+//! ones with its reason; the same source gives the same plan. It knows nothing of tuning the target.
+//!
+//! The words that all parts share are in [`schema`].
+
+pub mod adjust;
+pub mod catalog;
+pub mod ddl;
+pub mod quote;
+pub mod ranges;
+pub mod schema;
+pub mod selection;
+pub mod types;
