@@ -8,4 +8,4 @@ pub mod server;
 pub mod settings;
 pub mod stats;
 
-pub use connect::{Connection, PostgresError, connect};
+pub use connect::{Connection, PostgresError, connect, connect_for_work};

@@ -93,24 +93,42 @@ impl Drop for Connection {
     }
 }
 
+/// What `pg_stat_activity` shows.
+const OWN_NAME: &str = "leverd";
+
 /// Connects within `timeout`; statements and locks on the connection are bounded by it too.
 pub async fn connect(dsn: &str, timeout: Duration) -> Result<Connection, PostgresError> {
     let millis = timeout.as_millis();
     // Not as start options: those would count as the server's values, and replace the user's own options.
     let limits = format!("SET statement_timeout = {millis}; SET lock_timeout = {millis}");
-    opened(dsn, timeout, Some(&limits)).await
+    opened(dsn, OWN_NAME, timeout, Some(&limits)).await
+}
+
+/// Connects within `timeout`, under a name that `pg_stat_activity` shows, for work that takes as long as it takes:
+/// statements and locks are not bounded.
+pub async fn connect_for_work(
+    dsn: &str,
+    application_name: &str,
+    timeout: Duration,
+) -> Result<Connection, PostgresError> {
+    opened(dsn, application_name, timeout, Some("SET statement_timeout = 0; SET lock_timeout = 0")).await
 }
 
 /// Connects to a console that speaks the protocol and knows no settings: PgBouncer's.
 pub(super) async fn connect_to_console(dsn: &str, timeout: Duration) -> Result<Connection, PostgresError> {
-    opened(dsn, timeout, None).await
+    opened(dsn, OWN_NAME, timeout, None).await
 }
 
-async fn opened(dsn: &str, timeout: Duration, first: Option<&str>) -> Result<Connection, PostgresError> {
+async fn opened(
+    dsn: &str,
+    application_name: &str,
+    timeout: Duration,
+    first: Option<&str>,
+) -> Result<Connection, PostgresError> {
     // tokio-postgres' parse errors name the key, never the value.
     let mut config: Config =
         dsn.parse().map_err(|error: tokio_postgres::Error| PostgresError::BadDsn(words_of(&error)))?;
-    config.connect_timeout(timeout).application_name("leverd");
+    config.connect_timeout(timeout).application_name(application_name);
     let at = place_of(&config);
     let opened = async {
         let connection = open(&config).await?;
