@@ -1,0 +1,60 @@
+//! A MySQL or a MariaDB as a migration's source: sessions, one moment for all of them, its catalog, its rows, its keys.
+//!
+//! In: an endpoint of the configuration. Out: sessions that are set up alike ([`MySqlSession`]), several of them as of
+//! one moment ([`Snapshot`]), a [`Catalog`](crate::migrate::catalog::Catalog), and rows in COPY's text form.
+//!
+//! Always holds: nothing is written on the source; a value arrives as it is, or its row is rejected with the column and
+//! the reason; a lock on the source is held for a bounded time, whatever happens; no password is in an error, a log or
+//! a `Debug`. A command whose answer was not read to its end never gives its rows to the next one: the session is
+//! interrupted, or lost.
+//!
+//! Rows are read as prepared statements send them, and not as text: a FLOAT has all of its digits only there, dates and
+//! numbers need no parsing, and the result is streamed all the same. Which text they become is `copy_text`'s, which is
+//! pure. It chooses no table and cuts none: that is `selection`'s and `ranges`'.
+
+mod catalog;
+mod connect;
+mod copy_text;
+mod errors;
+mod keys;
+mod read;
+mod row_plan;
+mod session;
+mod snapshot;
+
+pub(crate) use connect::text_at;
+pub(crate) use errors::MySqlError;
+pub(crate) use keys::KeyColumn;
+pub(crate) use row_plan::RowPlan;
+pub(crate) use session::{MySqlSession, ReadClocks, SessionLimits};
+pub(crate) use snapshot::Snapshot;
+
+use crate::migrate::schema::TableName;
+
+/// A name as MySQL reads it back, whatever its SQL mode is.
+fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// Names with commas between them.
+fn identifiers<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let quoted: Vec<String> = names.map(identifier).collect();
+    quoted.join(", ")
+}
+
+/// A table with its database.
+fn qualified(name: &TableName) -> String {
+    format!("{}.{}", identifier(&name.schema), identifier(&name.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_always_quoted() {
+        let name = TableName { schema: "shop".to_owned(), name: "or`der:x".to_owned() };
+        assert_eq!(qualified(&name), "`shop`.`or``der:x`");
+        assert_eq!(identifiers(["a", "b"].into_iter()), "`a`, `b`");
+    }
+}

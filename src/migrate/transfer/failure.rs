@@ -1,0 +1,126 @@
+//! Why a chunk did not arrive, and what that means for it.
+//!
+//! In: what a server said. Out: a [`Failure`] whose kind says whether to try again, to seek out rows, or to stop.
+//! Always holds: its text is one line with the server's SQLSTATE, and shows no row: a server's detail is left out.
+
+use crate::migrate::state::StateError;
+use crate::postgres::PostgresError;
+use std::fmt;
+use tokio_postgres::error::SqlState;
+
+/// Which server failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Source,
+    Target,
+}
+
+/// What a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It may pass: the connection is gone, or another transaction was in the way.
+    Passing,
+    /// A row is refused.
+    Row,
+    /// It will not pass by itself: a table is gone, a right is missing, a disk is full.
+    Lasting,
+}
+
+/// Why a chunk did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{side}: {text}")]
+pub(crate) struct Failure {
+    pub(crate) side: Side,
+    pub(crate) kind: Kind,
+    pub(crate) code: Option<String>,
+    pub(crate) text: String,
+    /// The connection cannot be used any more.
+    pub(crate) connection_is_gone: bool,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "the source",
+            Self::Target => "the target",
+        })
+    }
+}
+
+impl Failure {
+    /// Something that will not pass.
+    pub(crate) fn lasting(side: Side, text: impl Into<String>) -> Self {
+        Self { side, kind: Kind::Lasting, code: None, text: text.into(), connection_is_gone: false }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn lost(side: Side, text: impl Into<String>) -> Self {
+        Self { side, kind: Kind::Passing, code: None, text: text.into(), connection_is_gone: true }
+    }
+
+    /// What a PostgreSQL said.
+    pub(crate) fn of(side: Side, doing: &str, error: &tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            let source =
+                std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+            return Self::lost(side, format!("{doing}: {error}{source}"));
+        };
+        // Class 57: the server, or a person, ends the connection.
+        let code = db.code();
+        let connection_is_gone = code.code().starts_with("57P") || code.code().starts_with("08");
+        let place =
+            [db.table(), db.column(), db.constraint()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let place = if place.is_empty() { place } else { format!(" ({place})") };
+        Self {
+            side,
+            kind: kind_of(code),
+            code: Some(code.code().to_owned()),
+            text: format!("{doing}: {}{place} [{}]", one_line(db.message()), code.code()),
+            connection_is_gone,
+        }
+    }
+
+    /// What the run's state said: a lost connection may pass, a lost lease does not.
+    pub(crate) fn of_state(error: &StateError) -> Self {
+        let lasting = Self::lasting(Side::Target, error.to_string());
+        match error {
+            StateError::Postgres(PostgresError::Statement { code: None, .. }) => {
+                Self::lost(Side::Target, error.to_string())
+            }
+            StateError::Postgres(PostgresError::Statement { code: Some(code), .. })
+                if code.starts_with("40") || code.starts_with("57") =>
+            {
+                Self { kind: Kind::Passing, code: Some(code.clone()), ..lasting }
+            }
+            _ => lasting,
+        }
+    }
+}
+
+/// SQLSTATE by class; the classes are in PostgreSQL's appendix A.
+fn kind_of(code: &SqlState) -> Kind {
+    let passing = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::QUERY_CANCELED,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::OUT_OF_MEMORY,
+    ];
+    if passing.contains(code) {
+        return Kind::Passing;
+    }
+    match code.code().get(..2) {
+        // Exceptions of data, broken constraints, what a trigger raised.
+        Some("22" | "23" | "P0" | "44") => Kind::Row,
+        Some("08") => Kind::Passing,
+        // Administrators and crashes; 57014 is above.
+        Some("57") => Kind::Passing,
+        _ => Kind::Lasting,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    spaced.chars().take(300).collect()
+}
