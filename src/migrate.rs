@@ -8,10 +8,24 @@
 //! The words that all parts share are in [`schema`].
 
 pub mod adjust;
+pub mod adjuster;
+pub mod brain;
+mod build;
 pub mod catalog;
+pub mod comparison;
 pub mod ddl;
+mod monitor;
+mod mysql;
+mod parts;
+pub mod plan;
+pub mod progress;
 pub mod quote;
 pub mod ranges;
+pub mod run;
+mod sampler;
 pub mod schema;
 pub mod selection;
+pub mod state;
+mod transfer;
 pub mod types;
+pub mod verify;

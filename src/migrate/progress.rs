@@ -1,0 +1,125 @@
+//! How far a run is, for whoever watches it: a console, the metrics.
+//!
+//! In: what the run says of its stages, and the transfer's counters. Out: a [`View`] of this moment. It formats
+//! nothing and computes no rate: whoever watches has two views and the time between them.
+
+use super::adjust::{Sample, Settings, Stage};
+use super::transfer::counters::{Counters, at};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// A run as it goes; shared by the run and those who watch.
+#[derive(Debug)]
+pub struct Progress {
+    pub(crate) counters: Arc<Counters>,
+    stage: Mutex<Stage>,
+    tables: AtomicU64,
+    rows: AtomicU64,
+    /// Rows that an earlier process brought.
+    rows_before: AtomicU64,
+    /// The settings in force.
+    pub(crate) settings: watch::Sender<Settings>,
+    sample: Mutex<Option<Sample>>,
+}
+
+/// A run at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View {
+    /// What it is busy with.
+    pub stage: Stage,
+    /// Rows that are in the target, those of an earlier process too.
+    pub rows: u64,
+    /// Rows that there probably are.
+    pub rows_expected: u64,
+    /// Bytes of rows in COPY's form that this process brought.
+    pub bytes: u64,
+    /// Tables whose rows are all there.
+    pub tables: u64,
+    /// Tables of the run.
+    pub tables_expected: u64,
+    /// Rows that the target refused.
+    pub rejected: u64,
+    /// Chunks that were tried again.
+    pub retries: u64,
+    /// Indexes and constraints that are being made.
+    pub builds: u64,
+    /// The settings in force.
+    pub settings: Settings,
+    /// Nanoseconds, summed over all who did it: reading, converting, writing, building.
+    pub times: [u64; 4],
+}
+
+impl Progress {
+    /// Nothing has begun; the run starts with these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            counters: Arc::new(Counters::default()),
+            stage: Mutex::new(Stage::Preparing),
+            tables: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            rows_before: AtomicU64::new(0),
+            settings: watch::Sender::new(settings),
+            sample: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn note(&self, sample: &Sample) {
+        *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample.clone());
+    }
+
+    /// The last interval's sample; `None`: none is over yet.
+    pub fn sample(&self) -> Option<Sample> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    pub(crate) fn expect(&self, tables: u64, rows: u64, rows_before: u64) {
+        self.tables.store(tables, Ordering::Relaxed);
+        self.rows.store(rows, Ordering::Relaxed);
+        self.rows_before.store(rows_before, Ordering::Relaxed);
+    }
+
+    /// What the run is busy with.
+    pub fn stage(&self) -> Stage {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The run now.
+    pub fn view(&self) -> View {
+        let counters = &self.counters;
+        let room = at(&counters.room_time);
+        let convert = at(&counters.convert_time);
+        let waited = at(&counters.starved_time);
+        View {
+            stage: self.stage(),
+            rows: at(&self.rows_before) + at(&counters.rows_written),
+            rows_expected: at(&self.rows),
+            bytes: at(&counters.bytes_written),
+            tables: at(&counters.tables_loaded),
+            tables_expected: at(&self.tables),
+            rejected: at(&counters.rejected),
+            retries: at(&counters.retries),
+            builds: u64::try_from(counters.builders.get()).unwrap_or(0),
+            settings: *self.settings.borrow(),
+            times: [
+                at(&counters.read_time).saturating_sub(room + convert),
+                convert,
+                at(&counters.write_time).saturating_sub(waited),
+                at(&counters.index_time),
+            ],
+        }
+    }
+}
+
+/// What most of the time between two views went into: `reading`, `converting`, `writing`, `indexes`; `None`: nothing
+/// was done.
+pub fn bottleneck(before: &View, after: &View) -> Option<&'static str> {
+    const NAMES: [&str; 4] = ["reading", "converting", "writing", "indexes"];
+    let spent = |at: usize| after.times[at].saturating_sub(before.times[at]);
+    let most = (0..NAMES.len()).max_by_key(|at| spent(*at))?;
+    (spent(most) > 0).then(|| NAMES[most])
+}
