@@ -12,6 +12,7 @@ mod gauntlet;
 mod health;
 mod history;
 mod logs;
+mod migrate;
 mod narrate;
 mod plan;
 mod render;
@@ -88,6 +89,8 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Run scenarios under leverd and under other strategies, and compare
     Gauntlet(gauntlet::Args),
+    /// Move a database into a PostgreSQL
+    Migrate(migrate::Args),
     /// The daemon: the loop, for ever
     Run(run::Args),
     /// Install leverd as a service of systemd or launchd, take it away again, show it
@@ -110,7 +113,10 @@ pub fn main() -> ExitCode {
         Command::Sandbox(ref args) if args.serves() => "info",
         _ => "warn",
     };
-    logs::start(level, global.no_tty);
+    match &command {
+        Command::Migrate(args) => args.start_log(global.no_tty),
+        _ => logs::start(level, global.no_tty),
+    }
     // The exporter is to cost next to nothing: one thread serves it, and saves the memory of the others.
     let mut runtime = match command {
         Command::Exporter(_) => tokio::runtime::Builder::new_current_thread(),
@@ -141,6 +147,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<ExitCode>
         Command::Exporter(args) => exporter::run(global, args).await,
         Command::Sandbox(args) => sandbox::run(global, args).await,
         Command::Gauntlet(args) => gauntlet::run(global, args).await,
+        Command::Migrate(args) => migrate::run(global, args).await,
         Command::Run(args) => run::run(global, args).await,
         Command::Service(args) => service::run(global, &args),
         Command::Health(args) => health::run(args).await,

@@ -196,7 +196,7 @@ fn lines(baseline: &Baseline, signals: &[Signal]) -> Vec<String> {
 }
 
 /// Puts `text` in the place of `file`, all of it or nothing; the old file is kept and its new name returned.
-fn write(file: &Path, text: &str, at: DateTime<Utc>) -> anyhow::Result<Option<PathBuf>> {
+pub(super) fn write(file: &Path, text: &str, at: DateTime<Utc>) -> anyhow::Result<Option<PathBuf>> {
     let folder = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writing = || format!("writing {}", file.display());
     fs::create_dir_all(folder).with_context(writing)?;
