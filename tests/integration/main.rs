@@ -18,6 +18,7 @@ mod faults;
 mod house;
 mod ledger;
 mod measured;
+mod migrate;
 mod monitoring_files;
 mod observe;
 mod packaging;

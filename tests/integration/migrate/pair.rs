@@ -1,0 +1,292 @@
+//! A source and a target, and the program between them.
+
+use super::PATIENCE;
+use crate::support::leverd::{Project, finish, wait_for_exit};
+use crate::support::postgres::PrivatePostgres;
+use std::collections::BTreeMap;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// Something of everything that is moved.
+pub(super) const SHOP: &str = include_str!("shop.sql");
+
+pub(super) struct Pair {
+    source: PrivatePostgres,
+    target: PrivatePostgres,
+    project: Project,
+    runtime: Runtime,
+}
+
+/// A session with an open transaction; dropped, it is rolled back.
+pub(super) struct Held<'a> {
+    client: Option<Client>,
+    runtime: &'a Runtime,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            let _ = self.runtime.block_on(client.batch_execute("ROLLBACK"));
+        }
+    }
+}
+
+impl Pair {
+    pub(super) fn start(seed: &str) -> Self {
+        let extra = "autovacuum = off\nfsync = off\n";
+        let pair = Self {
+            source: PrivatePostgres::start(extra),
+            target: PrivatePostgres::start(extra),
+            project: Project::new(),
+            runtime: Runtime::new().unwrap(),
+        };
+        pair.source(seed);
+        pair
+    }
+
+    /// Runs statements in the source; the last answer's rows, columns by `|`, rows by line.
+    pub(super) fn source(&self, sql: &str) -> String {
+        ask(&self.runtime, &self.source, sql)
+    }
+
+    pub(super) fn target(&self, sql: &str) -> String {
+        ask(&self.runtime, &self.target, sql)
+    }
+
+    pub(super) fn source_log(&self) -> String {
+        std::fs::read_to_string(self.source.data().parent().unwrap().join("log")).unwrap()
+    }
+
+    pub(super) fn hold_in_target(&self, sql: &str) -> Held<'_> {
+        let client = self.runtime.block_on(connect(&self.target));
+        self.runtime.block_on(client.batch_execute(&format!("BEGIN; {sql}"))).unwrap();
+        Held { client: Some(client), runtime: &self.runtime }
+    }
+
+    /// Waits until a query of the target has a row.
+    pub(super) fn wait_for(&self, sql: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.target(sql).is_empty() {
+            assert!(Instant::now() < until, "never: {sql}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn file(&self, migration: &str, other: (&str, &str)) -> String {
+        let end = |side: &str, server: &PrivatePostgres| {
+            let mut keys = BTreeMap::from([
+                ("type", "postgres".to_owned()),
+                ("host", "127.0.0.1".to_owned()),
+                ("port", server.port.to_string()),
+                ("database", "postgres".to_owned()),
+                ("user", "postgres".to_owned()),
+                ("ssl_mode", "disable".to_owned()),
+            ]);
+            if other.0 == side {
+                for pair in other.1.split(", ") {
+                    let (key, value) = pair.split_once(": ").unwrap();
+                    keys.insert(key, value.to_owned());
+                }
+            }
+            let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+            format!("{side}: {{{}}}\n", keys.join(", "))
+        };
+        let text =
+            format!("{}{}migration: {migration}\n", end("source", &self.source), end("target", &self.target));
+        self.project.write("migration.yaml", &text).display().to_string()
+    }
+
+    /// `leverd migrate …` to its end.
+    pub(super) fn migrate(&self, arguments: &[&str], migration: &str) -> Output {
+        let file = self.file(migration, ("", ""));
+        finish(self.command(arguments, &file), PATIENCE)
+    }
+
+    /// The same, with other keys of one side.
+    pub(super) fn migrate_with(&self, arguments: &[&str], side: &str, keys: &str) -> Output {
+        let file = self.file("{}", (side, keys));
+        finish(self.command(arguments, &file), PATIENCE)
+    }
+
+    pub(super) fn begin(&self, arguments: &[&str], migration: &str) -> Child {
+        let file = self.file(migration, ("", ""));
+        let mut command = self.command(arguments, &file);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str], file: &str) -> std::process::Command {
+        let all: Vec<&str> =
+            ["migrate"].into_iter().chain(arguments.iter().copied()).chain(["-c", file]).collect();
+        self.project.command(&all)
+    }
+
+    pub(super) fn interrupt(&self, child: &Child) {
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// What is in both is the same: rows, indexes, constraints, defaults, views, sequences, comments.
+    pub(super) fn is_whole(&self) {
+        for (what, sql) in WHOLE {
+            let (source, target) = (self.source(sql), self.target(sql));
+            assert!(!source.is_empty(), "there are no {what} to compare");
+            assert_eq!(source, target, "{what} differ");
+        }
+        let tables = self.source(TABLES);
+        for table in tables.lines() {
+            let sums =
+                format!("SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM {table} AS t");
+            assert_eq!(self.source(&sums), self.target(&sums), "{table}");
+        }
+    }
+
+    /// Kills leverd, the source or the target at random moments until a run comes through, again and again.
+    pub(super) fn survives(&self, kills: u32, seed: u64) -> String {
+        let mut chance = Chance(seed);
+        let (mut done, mut runs) = (0, 0);
+        let mut victims = [0_u32; 3];
+        let migration = "{chunk_size: 1000, workers: 3, parallel_readers: 2}";
+        while done < kills {
+            let mut arguments = vec!["run", "--replace"];
+            loop {
+                let mut child = self.begin(&arguments, migration);
+                let patience =
+                    if done < kills { Duration::from_millis(chance.below(3_000)) } else { PATIENCE };
+                if let Some(status) = wait_for_exit(&mut child, patience) {
+                    if status.success() {
+                        break;
+                    }
+                    // A kill of the run before it had begun leaves nothing to go on with.
+                    let open = self.is_open();
+                    arguments = if open { vec!["resume"] } else { vec!["run", "--replace"] };
+                    continue;
+                }
+                let victim = usize::try_from(chance.below(3)).unwrap();
+                victims[victim] += 1;
+                done += 1;
+                match victim {
+                    0 => child.kill().unwrap(),
+                    1 => crash(&self.source),
+                    _ => crash(&self.target),
+                }
+                if wait_for_exit(&mut child, PATIENCE).is_none() {
+                    child.kill().unwrap();
+                    panic!("leverd did not end");
+                }
+                let _ = child.wait();
+                arguments = if self.is_open() { vec!["resume"] } else { vec!["run", "--replace"] };
+            }
+            runs += 1;
+            self.is_whole();
+        }
+        format!(
+            "seed {seed}: {done} kills (leverd, source, target: {victims:?}) in {runs} runs, each whole at its end"
+        )
+    }
+
+    fn is_open(&self) -> bool {
+        let there = self.target("SELECT to_regclass('leverd_migration.run')");
+        !there.is_empty() && self.target("SELECT count(*) FROM leverd_migration.run WHERE is_open") != "0"
+    }
+}
+
+/// Ends a server as a crash would, and starts it again.
+fn crash(server: &PrivatePostgres) {
+    let pid = server.pid().unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    // Its children end by themselves when they notice; only then it may start again.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        server.try_start();
+        if std::net::TcpStream::connect(("127.0.0.1", server.port)).is_ok() && answers(server) {
+            return;
+        }
+        assert!(Instant::now() < until, "the server did not come back");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn answers(server: &PrivatePostgres) -> bool {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let Ok((client, connection)) = tokio_postgres::connect(&server.dsn(), NoTls).await else {
+            return false;
+        };
+        tokio::select! {
+            answered = client.simple_query("SELECT 1") => answered.is_ok(),
+            _ = connection => false,
+        }
+    })
+}
+
+async fn connect(server: &PrivatePostgres) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.dsn(), NoTls).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
+    tokio::spawn(connection);
+    client
+}
+
+fn ask(runtime: &Runtime, server: &PrivatePostgres, sql: &str) -> String {
+    runtime.block_on(async {
+        let client = connect(server).await;
+        let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
+        let mut lines: Vec<String> = Vec::new();
+        for message in &messages {
+            match message {
+                SimpleQueryMessage::RowDescription(_) => lines.clear(),
+                SimpleQueryMessage::Row(row) => {
+                    let cells: Vec<&str> = (0..row.len()).map(|at| row.get(at).unwrap_or_default()).collect();
+                    lines.push(cells.join("|"));
+                }
+                _ => {}
+            }
+        }
+        lines.join("\n")
+    })
+}
+
+/// Small, seeded, and the same everywhere.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+const TABLES: &str = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'm', 'v') AND NOT c.relispartition ORDER BY 1";
+
+/// What must be equal, as the servers write it.
+const WHOLE: &[(&str, &str)] = &[
+    (
+        "columns",
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, \
+         pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum) FROM pg_attribute a \
+         JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum \
+         WHERE n.nspname = 'public' AND c.relkind IN ('r', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2",
+    ),
+    ("indexes", "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"),
+    (
+        "constraints",
+        "SELECT conrelid::regclass::text, conname, contype, convalidated, pg_get_constraintdef(oid) FROM pg_constraint \
+         WHERE connamespace = 'public'::regnamespace AND contype <> 'n' ORDER BY 1, 2",
+    ),
+    ("views", "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY 1"),
+    (
+        "sequences",
+        "SELECT 'own', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM own_sequence UNION ALL \
+         SELECT 'orders', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM orders_id_seq UNION ALL \
+         SELECT 'customers', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM customers_id_seq UNION ALL \
+         SELECT sequencename, start_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1",
+    ),
+    ("comments", "SELECT obj_description('orders'::regclass)"),
+];
