@@ -14,7 +14,8 @@ BUILT := LEVERD_IS_BUILT=yes
 
 .DEFAULT_GOAL := help
 .PHONY: help performance-baseline performance-tuning performance-status check-health gauntlet faults placebo placebo-live placebo-record \
-	dev-up dev-down setup-macos-monitoring build test scenarios lint fmt bench check-macos docs clean setup-run setup-test
+	dev-up dev-down setup-macos-monitoring build test scenarios lint fmt bench bench-migration bench-adjust check-macos docs \
+	clean setup-run setup-test setup-bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +67,12 @@ bench: setup-test ## Measure the exporter beside other exporters, and the webhoo
 	@./scripts/bench_exporter.sh
 	@./scripts/bench_webhook.sh
 
+bench-migration: setup-bench ## Measure a migration beside pgcopydb, pg_dump, pgloader and a COPY pipe (SHORT=1 ROUNDS=3 ONLY=wide)
+	@SHORT=$(SHORT) ONLY=$(ONLY) ROUNDS=$(or $(ROUNDS),3) ./scripts/bench_migration.sh
+
+bench-adjust: setup-run ## Measure what adjusting a migration while it runs is worth (SHORT=1 PAIRS=8)
+	@SHORT=$(SHORT) PAIRS=$(or $(PAIRS),$(if $(SHORT),4,8)) ./scripts/bench_adjust.sh
+
 faults: setup-test ## Play 100,000 seeds, then break leverd, its files and its servers (KILLS=300, ROUNDS=10, SEED=1)
 	LEVERD_SIMULATION_SEEDS=$(or $(SEEDS),100000) cargo test $(CARGO_FLAGS) --lib simulation -- --nocapture
 	LEVERD_KILLS=$(or $(KILLS),300) LEVERD_FAULT_ROUNDS=$(or $(ROUNDS),10) LEVERD_SEED=$(or $(SEED),1) LEVERD_EVERY_POINT=yes \
@@ -99,3 +106,6 @@ setup-run:
 
 setup-test:
 	@./scripts/setup.sh --for test
+
+setup-bench:
+	@./scripts/setup.sh --for bench

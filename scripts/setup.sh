@@ -3,8 +3,9 @@
 #
 #   scripts/setup.sh --for run     Rust, a C compiler, Postgres' server programs, Prometheus
 #   scripts/setup.sh --for test    the same, and promtool, Alertmanager, other exporters to compare with, PgBouncer,
-#                                  on Linux a container engine with compose, rustfmt, clippy, and PostgreSQL 12 to 18 under
-#                                  .leverd/postgres
+#                                  MariaDB, on Linux a container engine with compose, rustfmt, clippy, and
+#                                  PostgreSQL 12 to 18 under .leverd/postgres
+#   scripts/setup.sh --for bench   all of that, and the tools that a migration is compared with: pgcopydb, pgloader
 #
 # Debian and Ubuntu by apt, macOS by brew, Rust by rustup. What is there is found by looking for the programs, so a
 # run with everything in place changes nothing and asks no network. Nothing that it installs is left running, and
@@ -15,7 +16,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 usage() {
-    say "usage: scripts/setup.sh --for run|test"
+    say "usage: scripts/setup.sh --for run|test|bench"
     exit 64
 }
 
@@ -30,7 +31,11 @@ while [ $# -gt 0 ]; do
         *) usage ;;
     esac
 done
-case "$PURPOSE" in run | test) ;; *) usage ;; esac
+case "$PURPOSE" in
+    run) WITH_TESTS="" ;;
+    test | bench) WITH_TESTS=yes ;;
+    *) usage ;;
+esac
 
 SYSTEM="$(uname -s)"
 MIN_RUST="$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)"
@@ -48,6 +53,15 @@ has_postgres() {
         if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ]; then return 0; fi
     done
     has initdb && has postgres
+}
+
+# An Oracle MySQL counts: apt would take it away to make room for MariaDB. The tests and benches tell the two apart.
+has_mysql_server() {
+    local program
+    for program in mariadbd mysqld; do
+        if has "$program" || [ -x "/usr/sbin/$program" ] || [ -x "/usr/libexec/$program" ]; then return 0; fi
+    done
+    [ -x /opt/homebrew/opt/mariadb/bin/mariadbd ] || [ -x /usr/local/opt/mariadb/bin/mariadbd ]
 }
 
 has_c_compiler() {
@@ -103,13 +117,15 @@ release_services() {
 
 # The packages enable their services for the next boot; those that we brought stay off.
 disable_new_services() {
-    local package
+    local package service
     has systemctl || return 0
     for package in "$@"; do
         case "$package" in
-            prometheus* | pgbouncer | docker.io)
-                as_root systemctl disable "${package%.io}.service" >/dev/null 2>&1 ||
-                    say "setup: could not disable the service ${package%.io}: it starts at the next boot"
+            prometheus* | pgbouncer | docker.io | mariadb-server)
+                service="${package%.io}"
+                service="${service%-server}"
+                as_root systemctl disable "$service.service" >/dev/null 2>&1 ||
+                    say "setup: could not disable the service $service: it starts at the next boot"
                 ;;
         esac
     done
@@ -158,10 +174,11 @@ has_postgres || need postgresql postgresql@18
 has prometheus || need prometheus prometheus
 if ! has_rust && ! has curl; then need "curl ca-certificates" ""; fi
 
-if [ "$PURPOSE" = test ]; then
+if [ -n "$WITH_TESTS" ]; then
     has promtool || need prometheus prometheus
     has alertmanager || has prometheus-alertmanager || need prometheus-alertmanager alertmanager
     has pgbouncer || need pgbouncer pgbouncer
+    has_mysql_server || need mariadb-server mariadb
     # Its tests need an engine of their own, which takes root: not on macOS.
     [ "$SYSTEM" = Darwin ] || has dockerd || need docker.io ""
     [ "$SYSTEM" = Darwin ] || has docker-compose || need docker-compose ""
@@ -172,6 +189,12 @@ if [ "$PURPOSE" = test ]; then
         has node || need nodejs node
         has npm || need npm node
     fi
+fi
+
+if [ "$PURPOSE" = bench ]; then
+    has python3 || need python3 python3
+    has pgcopydb || need pgcopydb pgcopydb
+    has pgloader || need pgloader pgloader
 fi
 
 CHANGED=""
@@ -216,7 +239,7 @@ if ! has_rust; then
         "run: rustup update stable"
 fi
 
-if [ "$PURPOSE" = test ] && ! has_rust_linters; then
+if [ -n "$WITH_TESTS" ] && ! has_rust_linters; then
     CHANGED=yes
     has rustup || fail "cargo fmt and cargo clippy are needed" "install Rust's rustfmt and clippy"
     say "setup: adding rustfmt and clippy with rustup"
@@ -225,7 +248,7 @@ fi
 
 # --- PostgreSQL 12 to 18 -------------------------------------------------------------------------------------------
 
-if [ "$PURPOSE" = test ] && ! ./scripts/postgres_versions.sh --check; then
+if [ -n "$WITH_TESTS" ] && ! ./scripts/postgres_versions.sh --check; then
     CHANGED=yes
     ./scripts/postgres_versions.sh
 fi
