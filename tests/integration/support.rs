@@ -7,6 +7,7 @@ pub(crate) mod docker;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod leverd;
+pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod rig;

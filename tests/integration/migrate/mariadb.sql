@@ -1,0 +1,45 @@
+CREATE TABLE customers (
+    id bigint unsigned AUTO_INCREMENT PRIMARY KEY,
+    name varchar(100) NOT NULL,
+    email varchar(100) UNIQUE,
+    born date,
+    vip tinyint(1) DEFAULT 0,
+    mood enum('sad', 'ok', 'happy'),
+    flags set('a', 'b', 'c'),
+    created datetime(6),
+    at timestamp NULL,
+    took time,
+    made year,
+    amount decimal(12, 3),
+    f float,
+    d double,
+    bits bit(5),
+    picture blob,
+    extra json,
+    most bigint unsigned
+) COMMENT = 'who buys';
+INSERT INTO customers (name, email, born, vip, mood, flags, created, at, took, made, amount, f, d, bits, picture, extra, most)
+SELECT concat('näme ', seq, '\t\\'), concat('u', seq, '@example.com'), '1970-01-01' + interval seq day, seq % 2,
+       elt(1 + seq % 3, 'sad', 'ok', 'happy'), 'a,c', '2024-01-01 00:00:00.25' + interval seq second,
+       '2024-01-01' + interval seq minute, '-34:34:56', 2000 + seq % 50, seq + 0.125, seq / 7, sqrt(seq), seq % 32,
+       unhex(md5(seq)), json_object('k', seq), 18446744073709551615 - seq
+FROM seq_1_to_5000;
+INSERT INTO customers (id, name, vip) VALUES (6001, 'nul\0byte', 1), (6002, 'seven', 7);
+
+CREATE TABLE orders (
+    id int AUTO_INCREMENT PRIMARY KEY,
+    customer_id bigint unsigned NOT NULL,
+    v int,
+    KEY by_v (v),
+    CONSTRAINT orders_customer FOREIGN KEY (customer_id) REFERENCES customers (id) ON DELETE CASCADE
+);
+INSERT INTO orders (customer_id, v) SELECT 1 + seq % 5000, seq FROM seq_1_to_10000;
+CREATE TABLE by_text (k varchar(40) PRIMARY KEY, v int);
+INSERT INTO by_text SELECT concat('key', seq), seq FROM seq_1_to_6000;
+CREATE TABLE keyless (a int, b text);
+INSERT INTO keyless SELECT seq, 'b' FROM seq_1_to_500;
+CREATE VIEW some_orders AS SELECT id, v FROM orders WHERE v > 10;
+SET sql_mode = '';
+CREATE TABLE zero (id int PRIMARY KEY, day date, note varchar(10));
+INSERT INTO zero VALUES (1, '0000-00-00', 'a'), (2, '2020-01-02', 'b');
+ANALYZE TABLE customers, orders, by_text, keyless, zero;
