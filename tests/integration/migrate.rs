@@ -1,5 +1,6 @@
 //! Migrations between real servers, by the real program.
 
+mod adjusted;
 mod from_mariadb;
 mod pair;
 
