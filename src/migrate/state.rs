@@ -42,7 +42,9 @@ mod runs;
 mod statements;
 
 pub use adjustments::{Adjustment, RecordedAdjustment, record_adjustment};
-pub use chunks::{ChunkKey, ChunkRecord, CommittedChunk, Recorder, TableTotals, table_totals};
+pub use chunks::{
+    ChunkKey, ChunkRecord, CommittedChunk, Recorder, TableTotals, committed_chunk, table_totals,
+};
 pub use install::{VERSION, install, installed_version};
 pub use lease::{Holder, Lease, Who, holder};
 pub use parts::{

@@ -20,6 +20,7 @@ mod queue;
 mod schedule;
 mod segment;
 mod source;
+mod transact;
 mod writer;
 
 pub(crate) use failure::{Failure, Kind, Side};
@@ -29,7 +30,7 @@ pub(crate) use segment::{Budget, Sink, Totals, WriterGone};
 pub(crate) use source::{Source, TableOrder};
 pub(crate) use writer::{Destination, Put};
 
-use writer::{Writer, Written};
+use writer::Writer;
 
 use crate::config::DatabaseEndpoint;
 use crate::migrate::adjust::Settings;
@@ -475,26 +476,5 @@ impl Shared {
         if session.take().is_some() {
             self.counters.target_connections.add(-1);
         }
-    }
-
-    /// The chunk's transaction.
-    async fn transact(&self, index: u32, target: &mut Writer, ready: &mut Ready) -> Result<Written, Failure> {
-        let chunk = &ready.chunk;
-        let Some(TableOrder { destination, .. }) = self.order.tables.get(&chunk.table) else {
-            return Err(Failure::lasting(Side::Target, format!("table {} is not in the plan", chunk.table)));
-        };
-        let most_rejected = chunk.salvage.then_some(self.order.most_rejected);
-        let written = target.write(destination, &mut ready.pieces, most_rejected).await?;
-        add(&self.counters.starved_time, Duration::from_nanos(written.starved));
-        let commit = Instant::now();
-        if target.record(&self.order.lease, chunk, destination.form, &written, index).await? {
-            target.commit().await?;
-            target.committed(destination);
-        } else {
-            // An earlier try was committed, and its answer was lost.
-            target.roll_back().await?;
-        }
-        add(&self.counters.commit_time, commit.elapsed());
-        Ok(written)
     }
 }

@@ -72,6 +72,19 @@ fn rows_that_the_target_refuses_are_set_aside() {
 }
 
 #[test]
+fn a_table_of_other_types_is_converted_or_refused() {
+    let pair = Pair::start(
+        "CREATE TABLE t (id bigint PRIMARY KEY, v bigint); INSERT INTO t SELECT g, g FROM generate_series(1, 100) g;
+         INSERT INTO t VALUES (101, 3000000000)",
+    );
+    pair.target("CREATE TABLE t (id numeric(20, 5) PRIMARY KEY, v int)");
+    let output = pair.migrate(&["run"], "{target_mode: truncate}");
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    assert_eq!(pair.target("SELECT count(*), sum(id), sum(v) FROM t"), "100|5050.00000|5050");
+    assert_eq!(pair.target("SELECT sqlstate FROM leverd_migration.reject"), "22003");
+}
+
+#[test]
 fn rows_are_added_or_replaced() {
     let pair = Pair::start(
         "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text);

@@ -194,13 +194,15 @@ impl Running<'_> {
     pub(super) fn order(&self, source: Source, as_replica: bool) -> Order {
         let settings = &self.config.settings;
         let is_mysql = matches!(source, Source::MySql { .. });
+        let is_made_here = settings.target_mode == TargetMode::DropRecreate;
         let tables = (0_u32..).zip(&self.plan.tables).map(|(number, table)| {
             let destination = Destination {
                 number,
                 name: table.target.clone(),
                 columns: table.columns.iter().map(|(_, target)| target.clone()).collect(),
                 key: table.key.clone(),
-                form: TableOrder::form_of(is_mysql, table.binary),
+                // A table that was there may have other types: as text a value is converted, or refused.
+                form: TableOrder::form_of(is_mysql, table.binary && is_made_here),
                 put: if settings.target_mode == TargetMode::Upsert { Put::Replace } else { Put::Add },
             };
             let columns = table.columns.iter().map(|(source, _)| source.clone()).collect();

@@ -115,6 +115,10 @@ SELECT c.table_number, c.part_number, c.seq, c.extent::text, c.row_count, c.byte
 FROM leverd_migration.chunk AS c
 WHERE c.run = $1::text ORDER BY c.table_number, c.part_number, c.seq";
 
+const CHUNK: &str = "\
+SELECT c.extent::text, c.row_count, c.byte_count, c.rejected FROM leverd_migration.chunk AS c
+WHERE c.run = $1::text AND c.table_number = $2::bigint AND c.part_number = $3::bigint AND c.seq = $4::bigint";
+
 /// What a writer needs to write chunks down: a statement that is prepared once on its connection.
 #[derive(Debug, Clone)]
 pub struct Recorder {
@@ -165,6 +169,21 @@ impl Recorder {
 /// What chunks brought, table by table, without tables that have none. One query.
 pub async fn table_totals(client: &Client, run: &str) -> Result<Vec<TableTotals>, StateError> {
     ask(client, "adding up the run's chunks", TOTALS, &[&run], TableTotals::of).await
+}
+
+/// A chunk that is in the target; `None`: it is not, or its transaction is still open. One query.
+pub async fn committed_chunk(
+    client: &Client,
+    run: &str,
+    key: ChunkKey,
+) -> Result<Option<CommittedChunk>, StateError> {
+    let doing = "asking for a chunk";
+    let (table, part, seq) = (i64::from(key.table), i64::from(key.part), i64::from(key.seq));
+    let found = client.query_opt(CHUNK, &[&run, &table, &part, &seq]).await.map_err(failed(doing))?;
+    let Some(row) = found else { return Ok(None) };
+    let row = Reader { row: &row, doing };
+    let (extent, rows) = (row.extent(0)?, row.count(1)?);
+    Ok(Some(CommittedChunk { seq: key.seq, extent, rows, bytes: row.count(2)?, rejected: row.count(3)? }))
 }
 
 /// All chunks of a run, in order of table, part and number.

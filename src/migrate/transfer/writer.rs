@@ -12,7 +12,8 @@ use crate::config::DatabaseEndpoint;
 use crate::migrate::quote;
 use crate::migrate::schema::TableName;
 use crate::migrate::state::{
-    ChunkKey, ChunkRecord, Lease, PayloadFormat, Recorder, Reject, StateError, record_rejects,
+    ChunkKey, ChunkRecord, Lease, PayloadFormat, Recorder, Reject, StateError, committed_chunk,
+    record_rejects,
 };
 use crate::postgres::{Connection, connect_for_work};
 use bytes::Bytes;
@@ -142,6 +143,18 @@ impl Writer {
             self.run(&replace(to, &into), &doing(to)).await?;
         }
         Ok(written)
+    }
+
+    /// What an earlier try brought whose answer was lost; `None`: nothing, the chunk is not in the target.
+    pub(crate) async fn earlier(&self, lease: &Lease, chunk: &Chunk) -> Result<Option<Written>, Failure> {
+        let key = ChunkKey { table: chunk.table, part: chunk.part, seq: chunk.seq };
+        let found = committed_chunk(self.client(), lease.run(), key)
+            .await
+            .map_err(|error| Failure::of_state(&error))?;
+        Ok(found.map(|found| Written {
+            totals: Totals { rows: found.rows, bytes: found.bytes },
+            ..Written::default()
+        }))
     }
 
     /// Writes the chunk down, and its rejected rows. `false`: it is in the target already.

@@ -153,7 +153,7 @@ impl Pair {
             loop {
                 let mut child = self.begin(&arguments, migration);
                 let patience =
-                    if done < kills { Duration::from_millis(chance.below(3_000)) } else { PATIENCE };
+                    if done < kills { Duration::from_millis(chance.below(1_500)) } else { PATIENCE };
                 if let Some(status) = wait_for_exit(&mut child, patience) {
                     if status.success() {
                         break;
