@@ -75,7 +75,7 @@ impl Failure {
             side,
             kind: kind_of(code),
             code: Some(code.code().to_owned()),
-            text: format!("{doing}: {}{place} [{}]", one_line(db.message()), code.code()),
+            text: format!("{doing}: {}{place} [{}]", message_of(code, db.message()), code.code()),
             connection_is_gone,
         }
     }
@@ -120,7 +120,60 @@ fn kind_of(code: &SqlState) -> Kind {
     }
 }
 
+/// A server's words. Those of a data exception quote the value, and no row is shown; others quote names.
+fn message_of(code: &SqlState, message: &str) -> String {
+    let line = one_line(message);
+    if !code.code().starts_with("22") {
+        return line;
+    }
+    match (line.find('"'), line.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}\"…\"{}", &line[..first], &line[last + 1..]),
+        _ => line,
+    }
+}
+
 fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     spaced.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_not_shown_and_a_name_is() {
+        let syntax = SqlState::INVALID_TEXT_REPRESENTATION;
+        let of = |code: &SqlState, text: &str| message_of(code, text);
+        assert_eq!(
+            of(&syntax, "invalid input syntax for type integer: \"a\"b c\""),
+            "invalid input syntax for type integer: \"…\""
+        );
+        assert_eq!(
+            of(
+                &SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                "value \"3000000000\" is out of range for type integer"
+            ),
+            "value \"…\" is out of range for type integer"
+        );
+        assert_eq!(
+            of(&SqlState::CHECK_VIOLATION, "new row for relation \"t\" violates check constraint \"c\""),
+            "new row for relation \"t\" violates check constraint \"c\""
+        );
+        assert_eq!(of(&syntax, "a \" alone"), "a \" alone");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        for (code, kind) in [
+            (SqlState::T_R_DEADLOCK_DETECTED, Kind::Passing),
+            (SqlState::ADMIN_SHUTDOWN, Kind::Passing),
+            (SqlState::CHECK_VIOLATION, Kind::Row),
+            (SqlState::NUMERIC_VALUE_OUT_OF_RANGE, Kind::Row),
+            (SqlState::UNDEFINED_TABLE, Kind::Lasting),
+            (SqlState::DISK_FULL, Kind::Lasting),
+        ] {
+            assert_eq!(kind_of(&code), kind, "{}", code.code());
+        }
+    }
 }
