@@ -1,3 +1,5 @@
+//! What a schema becomes: statements, notes, names.
+
 use super::*;
 use crate::migrate::schema::{
     Check, Column, ColumnDefault, ForeignKey, Index, IndexPart, Sequence, Table, View,

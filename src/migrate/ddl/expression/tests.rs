@@ -1,3 +1,5 @@
+//! MySQL's expressions, taken over or told.
+
 use super::*;
 use crate::migrate::types::{Mapped, Transfer};
 

@@ -1,3 +1,5 @@
+//! Values of MySQL's as COPY's text, and what is no value.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Chunks: in which order, how large, and without gaps.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

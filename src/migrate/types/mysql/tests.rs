@@ -1,3 +1,5 @@
+//! MySQL's types and what each becomes.
+
 use super::*;
 
 fn column(source_type: &str) -> Column {
