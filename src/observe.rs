@@ -16,6 +16,7 @@ mod vitals;
 
 pub use container::CpuPeriods;
 pub use facts::facts;
+pub use host::own_memory_bytes;
 pub use signals::{Grid, Reduce, SampleSeries, ask, load_samples, read_signal, samples, samples_on};
 pub use vitals::{Vitals, vitals};
 
@@ -85,6 +86,29 @@ pub async fn snapshot(
         took: begun.elapsed(),
     };
     (snapshot, stats)
+}
+
+/// Looks at the signals and the alerts alone, so that a look takes nothing from a loaded server. The snapshot's other
+/// parts say that they were not asked, or are absent. With it: why the alerts are not known, where they are not.
+pub async fn levels(config: &Config, prometheus: &Client, at: DateTime<Utc>) -> (Snapshot, Option<String>) {
+    let begun = Instant::now();
+    let (readings, alerts) =
+        tokio::join!(readings(prometheus, &config.signals, at), alerts(config, prometheus, at));
+    let (alerts, unknown) = match alerts {
+        Ok(alerts) => (alerts, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    let snapshot = Snapshot {
+        at,
+        readings,
+        server: Err("it was not asked".to_owned()),
+        env_values: BTreeMap::new(),
+        container: None,
+        pooler: None,
+        alerts,
+        took: begun.elapsed(),
+    };
+    (snapshot, unknown)
 }
 
 async fn container(engine: Option<&Engine>) -> Option<Result<ContainerState, String>> {
@@ -170,5 +194,8 @@ async fn server_state(
     if let Some(stats) = &stats {
         state.facts = facts(previous.unwrap_or(stats), stats, &state.settings);
     }
+    // For the guardrails; no lever's evidence.
+    let free = state.data_directory.as_deref().filter(|_| is_local).and_then(host::disk_free_bytes);
+    state.facts.extend(free.map(|free| ("data_disk_free_bytes".to_owned(), free)));
     (Ok(state), stats)
 }

@@ -203,6 +203,7 @@ mod tests {
             passed_over: vec![],
             gives_back: None,
             needs_approval: false,
+            borrowed_for: None,
         };
         let intent = Intent {
             system_identifier: 1,

@@ -50,14 +50,17 @@ struct Cgroup {
 impl Host {
     /// The host with the Postgres whose data folder this is.
     pub(super) fn of(exporter: &ExporterConfig, data_directory: Option<&Path>) -> Self {
-        let procfs = exporter.procfs.clone();
-        let process = data_directory.and_then(|data| postmaster(&procfs, data));
+        Self::at(&exporter.procfs, &exporter.sysfs, data_directory)
+    }
+
+    fn at(procfs: &Path, sysfs: &Path, data_directory: Option<&Path>) -> Self {
+        let process = data_directory.and_then(|data| postmaster(procfs, data));
         let memberships = process
             .and_then(|pid| fs::read_to_string(procfs.join(pid).join("cgroup")).ok())
             .or_else(|| fs::read_to_string(procfs.join("self/cgroup")).ok())
             .unwrap_or_default();
-        let cgroups = cgroups(&exporter.sysfs.join("fs/cgroup"), &memberships);
-        Self { procfs, cgroups }
+        let cgroups = cgroups(&sysfs.join("fs/cgroup"), &memberships);
+        Self { procfs: procfs.to_owned(), cgroups }
     }
 
     /// The least of the RAM and every limit above the server, bytes.
@@ -99,12 +102,26 @@ impl Host {
     }
 }
 
+/// The memory that this process may have, bytes: the least of the RAM and every limit above it; `None`: not known.
+pub fn own_memory_bytes() -> Option<u64> {
+    Host::at(Path::new("/proc"), Path::new("/sys"), None).memory_budget_bytes()
+}
+
 /// The fuller of the data folder's and the WAL folder's file systems: free space for unprivileged users, percent.
 pub(super) fn disk_free_percent(data_directory: &Path) -> Option<f64> {
     // A role may tell where the folder is to somebody who may not look into it.
     let free = |path: &Path| {
         let disk = rustix::fs::statvfs(path).ok()?;
         (disk.f_blocks > 0).then(|| 100.0 * disk.f_bavail as f64 / disk.f_blocks as f64)
+    };
+    [free(data_directory), free(&data_directory.join("pg_wal"))].into_iter().flatten().reduce(f64::min)
+}
+
+/// The same in bytes, of whichever has less.
+pub(super) fn disk_free_bytes(data_directory: &Path) -> Option<f64> {
+    let free = |path: &Path| {
+        let disk = rustix::fs::statvfs(path).ok()?;
+        (disk.f_blocks > 0).then_some(disk.f_bavail as f64 * disk.f_frsize as f64)
     };
     [free(data_directory), free(&data_directory.join("pg_wal"))].into_iter().flatten().reduce(f64::min)
 }
@@ -261,5 +278,7 @@ mod tests {
         );
         assert_eq!(disk_free_percent(&folder.path().join("gone")), None);
         assert!(disk_free_percent(folder.path()).is_some_and(|free| (0.0..=100.0).contains(&free)));
+        assert_eq!(disk_free_bytes(&folder.path().join("gone")), None);
+        assert!(disk_free_bytes(folder.path()).is_some_and(f64::is_finite));
     }
 }

@@ -262,6 +262,7 @@ async fn a_snapshot_holds_everything_that_can_be_seen() {
     let memory = state.memory_budget_bytes.unwrap();
     assert!((64 << 20..1 << 50).contains(&memory), "{memory} bytes");
     assert!(state.facts.contains_key("database_bytes_over_shared_buffers"), "{:?}", state.facts);
+    assert!(state.facts.contains_key("data_disk_free_bytes"), "for the guardrails: {:?}", state.facts);
     assert!(!state.facts.contains_key("commits_per_second"), "a rate needs two reads");
 
     let work = "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i; CHECKPOINT";
