@@ -1,7 +1,7 @@
 //! The record: what was tried, what came of it, and how to undo it.
 //!
-//! In: trials, events and times (times are passed in; nothing here reads a clock). Out: the ledger (SQLite), and two
-//! views for people: `CHANGELOG_TUNING.md` and `tuning.log`.
+//! In: trials, events, what migrations did, and times (times are passed in; nothing here reads a clock). Out: the
+//! ledger (SQLite), and two views for people: `CHANGELOG_TUNING.md` and `tuning.log`.
 //!
 //! Always holds:
 //! - Every write is one transaction, on disk before the call returns. After a crash the ledger says either what it said
@@ -22,6 +22,7 @@ mod error;
 pub(crate) mod fixtures;
 mod holds;
 mod lookup;
+mod migrations;
 mod storable;
 mod store;
 mod trials;
@@ -34,6 +35,7 @@ pub(crate) use entry::{interval, interval_name, lasted, look_text, one_line, out
 pub use error::LedgerError;
 pub use holds::{Frozen, Hold, Quarantined};
 pub use lookup::{Due, Event};
+pub use migrations::{Lessons, Migration, MigrationAdjustment, MigrationBeginning, MigrationEnding};
 pub(crate) use storable::UNBOUNDED;
 pub use store::Ledger;
 pub use trials::State;

@@ -4,8 +4,8 @@
 //! the one thing to do after it was stored. Pure: `now` is passed in, and every effect is somebody else's.
 //!
 //! Always holds: an effect that touches the target comes only after the trial holds its intent; a trial is kept
-//! only by a judgement that says so; every way out that is not `Kept` puts the old value back, or says in its
-//! final phase that a person must (`Frozen`, `NeedsHuman`); a final phase is never left.
+//! only by a judgement that says so, or as a loan, which nobody judges; every way out that is not `Kept` puts the old
+//! value back, or says in its final phase that a person must (`Frozen`, `NeedsHuman`); a final phase is never left.
 
 use crate::model::{
     Activation, Arm, Found, Intent, Judgement, LimitKind, Phase, Place, Plan, Ruling, Trial, TrialId, Verdict,
@@ -203,6 +203,11 @@ impl Mover<'_> {
             (Phase::Applying, Event::Activated) => {
                 self.go(Phase::VerifyApplied, Some(Effect::Verify(Arm::B)))
             }
+            // A loan is not judged: whoever borrowed it gives it back.
+            (Phase::VerifyApplied, Event::Verified) if self.is_loan() => {
+                self.trial.applied_at = Some(self.now);
+                self.end(Phase::Kept, "it is in effect, and is given back when the run has ended".to_owned())
+            }
             (Phase::VerifyApplied, Event::Verified) => {
                 self.trial.applied_at = Some(self.now);
                 self.trial.deadline = Some(self.now + self.settle());
@@ -353,6 +358,10 @@ impl Mover<'_> {
             let verdict = self.trial.verdict.unwrap_or(Verdict::Undecided);
             return self.roll_back(verdict, why);
         }
+        if self.is_loan() {
+            let why = "leverd stopped before the run had borrowed it".to_owned();
+            return self.roll_back(Verdict::Undecided, why);
+        }
         match (found, self.is_overdue()) {
             (Found::Before, _) => {
                 // The file is as it was, but the server may have been told of the change.
@@ -380,7 +389,8 @@ impl Mover<'_> {
     }
 
     fn roll_back(mut self, verdict: Verdict, why: String) -> Step {
-        self.trial.verdict = Some(verdict);
+        // What was never measured teaches nothing.
+        self.trial.verdict = Some(verdict).filter(|_| !self.is_loan());
         self.trial.ending = Some(why);
         self.trial.deadline = None;
         self.go(Phase::RollingBack, Some(Effect::Write(Arm::A)))
@@ -405,6 +415,10 @@ impl Mover<'_> {
         self.trial.phase = phase;
         self.trial.phase_since = self.now;
         (self.trial, effect)
+    }
+
+    fn is_loan(&self) -> bool {
+        self.trial.plan.borrowed_for.is_some()
     }
 
     fn end_arm(&mut self) {

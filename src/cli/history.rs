@@ -182,8 +182,12 @@ fn last_goal(trial: &Trial) -> Option<(&Comparison, &Judgement)> {
 
 /// The phase as people see it, or that it was undone since.
 fn state(trial: &Trial) -> String {
+    let is_loan = trial.plan.borrowed_for.is_some();
     match (&trial.phase, trial.plan.gives_back) {
+        _ if trial.is_left_to_person() => "left as edited".to_owned(),
+        _ if is_undone(trial) && is_loan => "given back".to_owned(),
         _ if is_undone(trial) => "undone".to_owned(),
+        (Phase::Kept, _) if is_loan => "borrowed".to_owned(),
         (Phase::Kept, Some(_)) => "given back".to_owned(),
         (phase, _) => phase.to_string(),
     }
@@ -270,7 +274,8 @@ fn facts(out: &mut String, trial: &Trial) {
                 plan.signal,
                 plan.unit.show(plan.goal_from),
                 plan.unit.show(plan.limit)
-            )),
+            ))
+            .filter(|_| plan.borrowed_for.is_none()),
         ),
         (
             "place",

@@ -68,6 +68,10 @@ pub fn render(trial: &Trial, due: &Due, identity: &str, undo: &[String]) -> Stri
         EntryKind::Undone => {
             let _ = writeln!(out, "**Why:** {}\n", line(&due.what));
         }
+        // A loan's end that found a person's value: nothing of leverd's is left to undo.
+        EntryKind::Frozen if trial.phase == Phase::Kept => {
+            let _ = writeln!(out, "**Why:** {}\n", line(&due.what));
+        }
         EntryKind::Kept | EntryKind::Reverted | EntryKind::Frozen | EntryKind::NeedsHuman => {
             evidence(&mut out, trial);
             reasons(&mut out, trial);
@@ -92,13 +96,21 @@ fn headline(out: &mut String, trial: &Trial, due: &Due) {
     let value = if due.kind == EntryKind::Undone { old_value(trial) } else { plan.to.clone() };
     let _ = writeln!(out, "## {}\n", minute(due.at));
     let _ = writeln!(out, "* Lever: {}={}", plan.lever, line(&value));
-    let _ = writeln!(out, "* Goal metric: {} from {from} → {to}", plan.signal);
+    if plan.borrowed_for.is_some() {
+        let _ = writeln!(out, "* Goal metric: none, for it is not judged");
+    } else {
+        let _ = writeln!(out, "* Goal metric: {} from {from} → {to}", plan.signal);
+    }
     let _ = writeln!(out, "* Result: {}", result(trial, due.kind));
 }
 
 /// The result in a few words.
 fn result(trial: &Trial, kind: EntryKind) -> &'static str {
     match (kind, trial.verdict) {
+        (EntryKind::Kept, _) if trial.plan.borrowed_for.is_some() => {
+            "🤝 borrowed for the time of a migration"
+        }
+        (EntryKind::Undone, _) if trial.plan.borrowed_for.is_some() => "↩️ given back",
         (EntryKind::Kept, _) if trial.plan.gives_back.is_some() => "🍃 no longer needed, given back",
         (EntryKind::Reverted, Some(verdict)) if trial.plan.gives_back.is_some() => match verdict {
             Verdict::Reverted if is_ruled_harmful(trial) => "📌 still needed, in place again",
@@ -141,17 +153,21 @@ fn circumstances(trial: &Trial) -> String {
         None => "against".to_owned(),
     };
     let end = trial.closed_at.map(|end| format!(" to {}", second(end))).unwrap_or_default();
+    let occasion = match &plan.borrowed_for {
+        Some(run) => format!("borrowed for the migration's run {run}."),
+        None => format!(
+            "{against} {}: {} stood at {}, allowed is {}.",
+            plan.symptom,
+            plan.signal,
+            plan.unit.show(plan.goal_from),
+            plan.unit.show(plan.limit)
+        ),
+    };
     line(&format!(
-        "Trial {} on {}, {}{end} (UTC), {} {}: {} stood at {}, allowed is {}. {} {} → {} in {place}, \
-         by {} ({} cost).",
+        "Trial {} on {}, {}{end} (UTC), {occasion} {} {} → {} in {place}, by {} ({} cost).",
         trial.id,
         plan.target,
         second(trial.opened_at),
-        against,
-        plan.symptom,
-        plan.signal,
-        plan.unit.show(plan.goal_from),
-        plan.unit.show(plan.limit),
         plan.parameter,
         plan.from.as_deref().unwrap_or("(not set)"),
         plan.to,
@@ -506,6 +522,29 @@ mod tests {
         let playbook = "\n## 2024-01-15 10:30\n\n* Lever: checkpoint_timeout=10min\n* Goal metric: wal_rate from \
                         1234567 → 987654\n* Result: ✅ improved\n";
         assert!(text.starts_with(playbook), "{text}");
+    }
+
+    #[test]
+    fn a_loan_says_for_which_run_and_that_nobody_judges_it() {
+        let mut loan = Trial { verdict: None, judgements: vec![], ..kept("capsim") };
+        loan.plan.borrowed_for = Some("20260102T030405-7".to_owned());
+        let text = rendered(loan.clone(), EntryKind::Kept, "verified", &["cp a b"]);
+        for expected in [
+            "* Lever: checkpoint_timeout=10min\n* Goal metric: none, for it is not judged\n",
+            "* Result: 🤝 borrowed for the time of a migration\n",
+            "(UTC), borrowed for the migration's run 20260102T030405-7. checkpoint_timeout 5min → 10min in ",
+            "leverd rollback 12\n# or without leverd:\ncp a b\n",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        let back = Trial { undone_at: Some(at(970)), ..loan };
+        let edited = rendered(back.clone(), EntryKind::Frozen, "it is 2GB now", &["cp a b"]);
+        assert!(edited.contains("* Result: ✋ edited by a person meanwhile, left as it is\n"), "{edited}");
+        assert!(edited.contains("**Why:** it is 2GB now\n") && !edited.contains("rollback"), "{edited}");
+        let text = rendered(back, EntryKind::Undone, "the run 20260102T030405-7 has ended", &[]);
+        assert!(text.contains("* Lever: checkpoint_timeout=5min\n"), "{text}");
+        assert!(text.contains("* Result: ↩️ given back\n"), "{text}");
+        assert!(text.contains("**Why:** the run 20260102T030405-7 has ended\n"), "{text}");
     }
 
     #[test]

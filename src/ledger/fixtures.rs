@@ -1,5 +1,6 @@
-//! Trials for the tests of this room and of the views on it.
+//! Trials and migrations for the tests of this room and of the views on it.
 
+use super::{Migration, MigrationAdjustment, MigrationEnding};
 use crate::model::{
     Activation, Comparison, Considered, CostTier, Direction, Intent, Judgement, OldValue, Outcome, Phase,
     Place, Plan, Ruling, Trial, TrialId, Unit, Verdict,
@@ -46,6 +47,7 @@ pub(crate) fn planned(target: &str) -> Trial {
             ],
             gives_back: None,
             needs_approval: false,
+            borrowed_for: None,
         },
         phase: Phase::Planned,
         intent: None,
@@ -136,5 +138,38 @@ pub(crate) fn reverted(target: &str, verdict: Verdict, ending: &str) -> Trial {
         ending: Some(ending.to_owned()),
         judgements: vec![judgement(Ruling::Revert, 0.21, 0.3, 0.4)],
         ..kept(target)
+    }
+}
+
+/// A process that moved a million rows and changed one setting.
+pub(crate) fn migration(run: &str) -> Migration {
+    Migration {
+        id: 0,
+        run: run.to_owned(),
+        source: "mysql://ann@old:3306/shop".to_owned(),
+        target: "postgres://leverd@new:5432/shop".to_owned(),
+        began_at: at(0),
+        ended_at: Some(at(90)),
+        resumed: false,
+        ending: Some(MigrationEnding::Complete),
+        why: None,
+        rows: 1_000_000,
+        rejected: 0,
+        bytes_per_second: Some(5e7),
+        copying_seconds: 60.0,
+        past: Some(format!("{{\"run\":\"{run}\"}}")),
+        report: Some("{\"tables\":[]}".to_owned()),
+        adjustments: vec![MigrationAdjustment {
+            number: 1,
+            setting: "writers".to_owned(),
+            before: 4,
+            after: 6,
+            by: "rules".to_owned(),
+            reasoning: "there is room".to_owned(),
+            verdict: Some(Verdict::Kept),
+            change: Some(0.125),
+            outcome: "scale_up: writers 4 -> 6: kept, rows per second +12.5 % (faster)".to_owned(),
+            experience: Some(format!("{{\"run\":\"{run}\"}}")),
+        }],
     }
 }

@@ -83,6 +83,18 @@ impl Ledger {
         )
     }
 
+    /// What migrations' runs have borrowed and not given back, oldest first. It is among [`Ledger::kept`] too.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn borrowed(&self, target: &TargetName) -> Result<Vec<Trial>, LedgerError> {
+        self.trials(
+            "WHERE target = ?1 AND state = 'kept' AND undone_at IS NULL
+             AND json_extract(body, '$.plan.borrowed_for') IS NOT NULL ORDER BY id",
+            params![target.as_str()],
+        )
+    }
+
     /// The trials that gave a kept change back, or tried to, and have ended; oldest first.
     ///
     /// # Errors
@@ -249,7 +261,7 @@ impl Ledger {
     }
 }
 
-fn verdict_of(word: &str) -> Option<Verdict> {
+pub(super) fn verdict_of(word: &str) -> Option<Verdict> {
     [Verdict::Kept, Verdict::Reverted, Verdict::Undecided]
         .into_iter()
         .find(|verdict| verdict_word(*verdict) == word)

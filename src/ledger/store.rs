@@ -26,9 +26,10 @@ const APPLICATION_ID: i64 = 0x6c76_7264;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// One entry for each format, oldest first. Never edited once released: a change is a new entry.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
-/// The durable record of trials. Cheap to clone; clones share one connection.
+/// The durable record of trials and migrations. Cheap to clone; clones share one connection.
 ///
 /// The methods block for as long as a disk takes, and for up to 5 s where another process holds the file: from async
 /// code call them through [`Ledger::off_thread`].
@@ -405,7 +406,7 @@ mod tests {
         let path = with_a_trial(folder.path());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Ledger::open(&path).unwrap_err();
-        assert!(error.to_string().ends_with("has format 99; this leverd knows formats up to 2"), "{error}");
+        assert!(error.to_string().ends_with("has format 99; this leverd knows formats up to 3"), "{error}");
     }
 
     #[test]

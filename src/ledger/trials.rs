@@ -192,6 +192,36 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NothingToUndo`] where none of it is in force; or the ledger cannot be written.
     pub fn mark_undone(&self, id: TrialId, at: DateTime<Utc>, why: &str) -> Result<bool, LedgerError> {
+        let frozen = format!("a person rolled trial {id} back");
+        self.undone(id, at, why, EntryKind::Undone, Some(&frozen))
+    }
+
+    /// Records that a loan is over: what was borrowed is out again. `edited`: a person's value stands there instead,
+    /// which is left, and for which its lever is frozen. `false`: it already was over.
+    ///
+    /// # Errors
+    /// As [`Ledger::mark_undone`].
+    pub fn mark_returned(
+        &self,
+        id: TrialId,
+        at: DateTime<Utc>,
+        why: &str,
+        edited: Option<&str>,
+    ) -> Result<bool, LedgerError> {
+        // Nothing went back: the changelog must not say so.
+        let entry = if edited.is_some() { EntryKind::Frozen } else { EntryKind::Undone };
+        self.undone(id, at, why, entry, edited)
+    }
+
+    /// `entry`: what the changelog tells; `frozen`: why its lever is left alone from now on.
+    fn undone(
+        &self,
+        id: TrialId,
+        at: DateTime<Utc>,
+        why: &str,
+        entry: EntryKind,
+        frozen: Option<&str>,
+    ) -> Result<bool, LedgerError> {
         let doing = "recording an undo";
         self.write(doing, |connection| {
             let mut trial = self.load(connection, doing, id)?;
@@ -209,6 +239,7 @@ impl Ledger {
                 return Ok(false);
             }
             trial.undone_at = Some(at);
+            trial.alarm |= entry == EntryKind::Frozen;
             self.store(connection, doing, &trial)?;
             let phase = phase_text(&trial.phase);
             self.append(
@@ -219,13 +250,14 @@ impl Ledger {
                     phase_from: Some(phase.clone()),
                     phase_to: Some(phase),
                     touched: true,
-                    entry: Some(EntryKind::Undone),
+                    entry: Some(entry),
                     ..NewEvent::new(&trial.plan.target, Some(&trial.plan.lever), why, at)
                 },
             )?;
-            let frozen = format!("a person rolled trial {id} back");
-            let Plan { target, lever, .. } = &trial.plan;
-            self.hold(connection, Hold::Freeze, Held { target, lever, why: &frozen, at })?;
+            if let Some(why) = frozen {
+                let Plan { target, lever, .. } = &trial.plan;
+                self.hold(connection, Hold::Freeze, Held { target, lever, why, at })?;
+            }
             Ok(true)
         })
     }

@@ -77,6 +77,9 @@ pub struct Plan {
     /// A person must say yes first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_approval: bool,
+    /// The migration's run for whose time it is borrowed: it is not judged, and given back when the run has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub borrowed_for: Option<String>,
 }
 
 impl Plan {

@@ -166,7 +166,8 @@ pub struct Trial {
     pub arms: Vec<(Arm, DateTime<Utc>, DateTime<Utc>)>,
     /// Why it ended or must end, once that is known.
     pub ending: Option<String>,
-    /// A person must look at it even where everything was put back: Postgres did not come back, say.
+    /// A person must look at it even where everything was put back: Postgres did not come back, say. Of a loan that is
+    /// over: a person's own value was found in its place, and left.
     pub alarm: bool,
     /// Every look at the evidence, in order.
     pub judgements: Vec<Judgement>,
@@ -174,7 +175,7 @@ pub struct Trial {
     pub verdict: Option<Verdict>,
     /// When it ended.
     pub closed_at: Option<DateTime<Utc>>,
-    /// When a kept change was undone: by a person, or given back by a later trial.
+    /// When a kept change was undone: by a person, given back by a later trial, or because a loan was over.
     pub undone_at: Option<DateTime<Utc>>,
 }
 
@@ -203,6 +204,12 @@ impl Trial {
     /// How the place stands to this trial, from how it stands to its intent.
     pub fn found(&self, found: Found) -> Found {
         if self.plan.gives_back.is_some() { found.turned() } else { found }
+    }
+
+    /// Whether it is a loan that was not given back, because a person has set another value meanwhile, which stands.
+    pub fn is_left_to_person(&self) -> bool {
+        let is_loan = self.plan.borrowed_for.is_some() && self.phase == Phase::Kept;
+        is_loan && self.undone_at.is_some() && self.alarm
     }
 
     /// How long the change was in effect before it was out again: from its verification to that of the old value,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{Comparison, CostTier, Direction, OldValue, Place, Unit};
+use proptest::prelude::*;
 
 const TIMING: Timing =
     Timing { settle: Duration::from_secs(10), cycle: Duration::from_mins(1), max_extensions: 2 };
@@ -27,6 +28,7 @@ fn plan(activation: Activation) -> Plan {
         passed_over: vec![],
         gives_back: None,
         needs_approval: false,
+        borrowed_for: None,
     }
 }
 
@@ -197,6 +199,120 @@ fn checkpoints_are_waited_for_but_not_for_ever() {
     assert_eq!(enough, [Effect::Judge]);
     let (_, patience_over) = play(trial, vec![(192, few)]);
     assert_eq!(patience_over, [Effect::Judge]);
+}
+
+fn loan() -> Trial {
+    let plan = Plan { borrowed_for: Some("r1".into()), ..plan(Activation::Reload) };
+    open(plan, at(0), at(0))
+}
+
+#[test]
+fn a_loan_ends_when_it_is_in_effect_and_nobody_judges_it() {
+    let events = vec![
+        (0, Event::Begin),
+        (0, Event::PreflightPassed),
+        (1, Event::Prepared(intent())),
+        (1, Event::Written(Arm::B)),
+        (1, Event::Activated),
+        (2, Event::Verified),
+    ];
+    let (trial, effects) = play(loan(), events);
+    assert_eq!(effects[4..], [Effect::Verify(Arm::B), Effect::Close]);
+    assert_eq!((trial.phase, trial.verdict), (Phase::Kept, None));
+    assert_eq!((trial.applied_at, trial.closed_at), (Some(at(2)), Some(at(2))));
+}
+
+#[test]
+fn a_loan_that_cannot_be_had_teaches_nothing() {
+    let begun = vec![(0, Event::Begin), (0, Event::PreflightPassed), (1, Event::Prepared(intent()))];
+    let (written, _) = play(loan(), begun);
+    let (trial, effects) = play(written.clone(), vec![(1, Event::WriteFailed("disk full".into()))]);
+    assert_eq!((trial.verdict, effects), (None, vec![Effect::Write(Arm::A)]));
+    let (trial, _) = play(trial, undone());
+    assert_eq!((trial.phase, trial.verdict), (Phase::Aborted, None));
+    // Whichever of the two is found: a run that stopped has borrowed nothing.
+    for found in [Found::Before, Found::After] {
+        let (trial, effects) = play(written.clone(), vec![(2, Event::Recovered(found))]);
+        assert_eq!((trial.phase.clone(), effects), (Phase::RollingBack, vec![Effect::Write(Arm::A)]));
+        let (trial, _) = play(trial, undone());
+        assert_eq!((trial.phase, trial.verdict), (Phase::Aborted, None));
+    }
+    let edited = Event::Recovered(Found::Neither("2GB".into()));
+    assert_eq!(play(written, vec![(2, edited)]).0.phase, Phase::Frozen);
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let why = || "why".to_owned();
+    prop::sample::select(vec![
+        Event::Begin,
+        Event::PreflightPassed,
+        Event::PreflightFailed(why()),
+        Event::Prepared(intent()),
+        Event::PrepareFailed(why()),
+        Event::Written(Arm::A),
+        Event::Written(Arm::B),
+        Event::WriteFailed(why()),
+        Event::Activated,
+        Event::ActivationFailed { why: why(), server_down: false },
+        Event::ActivationFailed { why: why(), server_down: true },
+        Event::Verified,
+        Event::VerifyFailed(why()),
+        TICK,
+        Event::Judged(judgement(Ruling::Keep, 0, -0.7, 0.1)),
+        Event::Abort(why()),
+        Event::Interrupted(why()),
+        Event::Edited(why()),
+        Event::Recovered(Found::Before),
+        Event::Recovered(Found::After),
+        Event::Recovered(Found::Neither(why())),
+    ])
+}
+
+/// What leads a loan to its end, as far as `steps` go; then whatever happens.
+fn loan_events() -> impl Strategy<Value = Vec<Event>> {
+    let way = [
+        Event::Begin,
+        Event::PreflightPassed,
+        Event::Prepared(intent()),
+        Event::Written(Arm::B),
+        Event::Activated,
+        Event::Verified,
+    ];
+    (0..=way.len(), prop::collection::vec(any_event(), 0..12))
+        .prop_map(move |(steps, more)| way[..steps].iter().cloned().chain(more).collect::<Vec<Event>>())
+}
+
+proptest! {
+    /// Whatever happens to a loan, in whatever order: it is in effect at its end, or out again, or a person is told;
+    /// it is never measured, and teaches nothing.
+    #[test]
+    fn a_loan_is_had_or_goes_back_and_is_never_judged(events in loan_events()) {
+        let mut trial = loan();
+        for (second, event) in (0_i64..).zip(events) {
+            let (before, verified) = (trial.clone(), event == Event::Verified);
+            let (next, effect) = step(trial, event, at(second), &TIMING);
+            trial = next;
+            prop_assert_eq!(trial.verdict, None);
+            let is_measured = matches!(
+                trial.phase,
+                Phase::Settling | Phase::Measuring { .. } | Phase::BackToA | Phase::AgainB | Phase::Reverted
+            );
+            prop_assert!(!is_measured && trial.judgements.is_empty(), "{:?}", trial.phase);
+            prop_assert!(effect != Some(Effect::Judge));
+            if matches!(effect, Some(Effect::Write(_) | Effect::Activate | Effect::StartServer)) {
+                prop_assert!(trial.intent.is_some(), "{:?} without an intent", effect);
+            }
+            if before.phase.is_final() {
+                prop_assert_eq!((&trial, effect), (&before, None));
+            } else if trial.phase == Phase::Kept {
+                let is_had = verified && before.phase == Phase::VerifyApplied;
+                prop_assert!(is_had, "kept after {:?}", before.phase);
+            } else if trial.phase == Phase::Aborted {
+                let is_out = verified && before.phase == Phase::VerifyReverted;
+                prop_assert!(is_out || trial.intent.is_none(), "given up after {:?}", before.phase);
+            }
+        }
+    }
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn planned() -> Trial {
             passed_over: vec![],
             gives_back: None,
             needs_approval: false,
+            borrowed_for: None,
         },
         phase: Phase::Planned,
         intent: None,

@@ -156,6 +156,36 @@ fn what_a_person_undid_stays_undone() {
 }
 
 #[test]
+fn a_loan_is_in_force_until_it_is_returned_and_then_its_lever_is_free() {
+    let (_folder, ledger) = ledger();
+    let target = "capsim".into();
+    let mut loan = Trial { verdict: None, judgements: vec![], ..kept("capsim") };
+    loan.plan.borrowed_for = Some("r1".to_owned());
+    let kept_id = end(&ledger, &kept("capsim"), 1);
+    let (first, second) = (end(&ledger, &loan, 2), end(&ledger, &loan, 3));
+    let ids = |trials: Vec<Trial>| trials.iter().map(|trial| trial.id).collect::<Vec<_>>();
+    assert_eq!(ids(ledger.borrowed(&target).unwrap()), [first, second]);
+    assert_eq!(ids(ledger.borrowed(&"billing".into()).unwrap()), []);
+    assert_eq!(ids(ledger.kept(&target).unwrap()), [kept_id, first, second]);
+    assert_eq!(ledger.experience(&target).unwrap().len(), 1, "nobody judged them");
+
+    assert!(ledger.mark_returned(second, at(4), "the run r1 has ended", None).unwrap());
+    assert!(!ledger.mark_returned(second, at(5), "again", None).unwrap());
+    assert_eq!(ledger.frozen(&target).unwrap(), []);
+    assert_eq!(ledger.last_change_at(&target).unwrap(), Some(at(4)));
+    ledger.mark_returned(first, at(6), "the run r1 has ended", Some("it is 2GB now")).unwrap();
+    assert_eq!(ledger.frozen(&target).unwrap()[0].why, "it is 2GB now");
+    assert!(ledger.trial(first).unwrap().is_left_to_person());
+    assert!(!ledger.trial(second).unwrap().is_left_to_person());
+    assert_eq!(ledger.experience(&target).unwrap().len(), 1, "nor when they were over");
+    assert_eq!(ledger.quarantined(&target, at(7)).unwrap(), []);
+    let told: Vec<EntryKind> = ledger.entries_due().unwrap().iter().map(|due| due.kind).collect();
+    assert_eq!(told[3..], [EntryKind::Undone, EntryKind::Frozen], "what was edited did not go back");
+    assert_eq!(ids(ledger.borrowed(&target).unwrap()), []);
+    assert_eq!(ids(ledger.kept(&target).unwrap()), [kept_id]);
+}
+
+#[test]
 fn only_what_changes_the_target_counts_as_a_change() {
     let (_folder, ledger) = ledger();
     let target = "capsim".into();
