@@ -6,6 +6,7 @@
 
 mod alert_board;
 mod approval;
+mod borrowing;
 pub mod clock;
 mod drive;
 mod evidence;
@@ -20,15 +21,18 @@ mod recovery;
 mod rollback;
 mod serve;
 mod service_manager;
+mod serving;
 mod session;
 #[cfg(test)]
 mod simulation;
 mod trial_run;
 mod watch;
 
+pub use borrowing::Borrowed;
 pub use lock::{Lock, LockError};
 pub use progress::{Progress, Reporter};
 pub use rollback::{Undone, roll_back};
 pub use serve::{Requests, ServeError, serve};
+pub use serving::Guards;
 pub use session::{Session, SessionError, Turn};
 pub use trial_run::WhenStopped;

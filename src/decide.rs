@@ -7,6 +7,7 @@
 
 mod findings;
 pub mod guardrails;
+mod loans;
 mod next_value;
 mod ranking;
 mod spare;
@@ -20,6 +21,7 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 pub use findings::find;
+pub use loans::{Lending, Loans};
 pub use spare::{GivingBack, spare, would_hold};
 
 /// Whether a lever may be pulled.

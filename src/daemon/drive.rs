@@ -90,8 +90,12 @@ pub(super) async fn drive<H: Hands>(
 /// What a trial's end does to its lever.
 fn hold_after(trial: &Trial, now: DateTime<Utc>, cool_down: TimeDelta) -> Option<Hold> {
     match trial.phase {
-        // That a lever is still needed is no reason not to pull it.
-        Phase::Reverted | Phase::Aborted if trial.plan.gives_back.is_some() => None,
+        // That a lever is still needed is no reason not to pull it; nor is a loan that could not be had.
+        Phase::Reverted | Phase::Aborted
+            if trial.plan.gives_back.is_some() || trial.plan.borrowed_for.is_some() =>
+        {
+            None
+        }
         Phase::Reverted | Phase::Aborted => {
             let until = now.checked_add_signed(cool_down).unwrap_or(DateTime::<Utc>::MAX_UTC);
             Some(Hold::Quarantine(until))

@@ -35,7 +35,7 @@ pub async fn roll_back(session: &mut Session, mut trials: Vec<Trial>) -> Result<
 }
 
 impl Session {
-    async fn undo(&mut self, trial: &Trial) -> Result<(), ActuateError> {
+    pub(super) async fn undo(&mut self, trial: &Trial) -> Result<(), ActuateError> {
         let intent = trial.intent.as_ref().expect("a kept trial holds its intent");
         let (plan, arm) = (trial.plan.as_written(), trial.arm_written(Arm::A));
         let client = self.postgres.client().await.ok();

@@ -12,7 +12,7 @@ use crate::decide::{self, Memory, Permissions, Permit};
 use crate::docker::Engine;
 use crate::exporter::Held;
 use crate::ledger::{Frozen, Ledger, LedgerError, TuningLog, waits};
-use crate::model::{Alert, Baseline, Conclusion, Lever, Phase, Plan, Report, Snapshot, Trial};
+use crate::model::{Alert, Baseline, Conclusion, Lever, Phase, Plan, Report, Snapshot, Trial, TrialId};
 use crate::observe;
 use crate::postgres::stats::Stats;
 use crate::prometheus::{self, PrometheusError};
@@ -47,6 +47,32 @@ pub enum SessionError {
     /// A rollback that a person asked for failed.
     #[error(transparent)]
     Actuate(#[from] ActuateError),
+    /// What a migration's run has borrowed cannot be given back now.
+    #[error(
+        "trial {trial} borrowed {parameter} for the migration's run {run}, and cannot give it back: {source}"
+    )]
+    NotReturned {
+        /// The loan.
+        trial: TrialId,
+        /// What it changed.
+        parameter: String,
+        /// The run.
+        run: String,
+        /// Why.
+        source: Box<ActuateError>,
+    },
+    /// What a migration's run was borrowing when it died could not be put back.
+    #[error("trial {trial} borrowed {parameter} for the migration's run {run}, and needs a person: {why}")]
+    Stuck {
+        /// The loan.
+        trial: TrialId,
+        /// What it was to change.
+        parameter: String,
+        /// The run.
+        run: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How one turn of the loop ended.
@@ -281,6 +307,8 @@ impl Session {
         stop: &CancellationToken,
         when_stopped: WhenStopped,
     ) -> Result<Turn, SessionError> {
+        // Whoever comes here holds the lock, and a run that borrows holds it too.
+        self.give_back_borrowed("its run is no longer at work").await?;
         if let Some(trial) = self.recover()? {
             if trial.phase == Phase::AwaitApproval {
                 return self.await_answer(trial, stop, when_stopped).await;
@@ -370,7 +398,7 @@ impl Session {
         })
     }
 
-    fn levers_for(&self, snapshot: &Snapshot) -> Vec<Lever> {
+    pub(super) fn levers_for(&self, snapshot: &Snapshot) -> Vec<Lever> {
         match &snapshot.server {
             Ok(server) => {
                 let mounts = match &snapshot.container {

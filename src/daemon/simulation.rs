@@ -16,8 +16,8 @@ use super::drive::{Hands, Times, drive};
 use crate::decide::{GivingBack, Input, Permissions, Permit, decide};
 use crate::ledger::Hold;
 use crate::model::{
-    Activation, Arm, Bound, Conclusion, Direction, Found, LeverName, Phase, Plan, Reading, Signal, SlaTarget,
-    Snapshot, Trial, Unit,
+    Activation, Arm, Bound, Conclusion, Direction, Found, Lever, LeverName, Phase, Plan, Reading, Signal,
+    SlaTarget, Snapshot, Trial, Unit,
 };
 use crate::trial::{self, Effect, Event, Timing};
 use book::Book;
@@ -37,7 +37,7 @@ const CALM_LIVES: u32 = 4;
 /// A trial that waits longer than this never ends.
 const MOST_WAITS: u32 = 500;
 
-/// Why a turn could not go on: the ledger.
+/// Why a turn could not go on: the ledger, or a loan that cannot go back now.
 #[derive(Debug)]
 struct NotStored;
 
@@ -99,14 +99,27 @@ impl Life<'_> {
     async fn turn(&mut self, times: &Times) -> Result<(), NotStored> {
         self.go_on_living().await;
         if let Some(trial) = self.world.book.open_trial() {
+            if trial.plan.borrowed_for.is_some() && trial.intent.is_some() && !self.world.up {
+                self.world.note("a loan that died half-way waits for Postgres");
+                return Err(NotStored);
+            }
             let found = self.world.found(&trial);
             self.world.note("a trial is recovered");
             return self.drive(trial, Event::Recovered(found), times).await;
         }
+        self.give_back_borrowed().await?;
         self.freeze_what_people_edited()?;
         self.go_on_living().await;
+        if self.world.fault("a run borrows levers", 100) {
+            return self.borrow(times).await;
+        }
         let Some(plan) = self.decided().or_else(|| self.no_longer_needed()) else { return Ok(()) };
         self.world.time_passes(60);
+        self.pull(plan, times).await
+    }
+
+    /// Opens a trial and plays it.
+    async fn pull(&mut self, plan: Plan, times: &Times) -> Result<(), NotStored> {
         let mut trial = trial::open(plan, self.world.now, self.world.now);
         let mut id = trial.id;
         self.record(|book| id = book.insert(&trial), None)?;
@@ -122,6 +135,61 @@ impl Life<'_> {
             is_taken_out(self.world);
         }
         driven
+    }
+
+    /// As `Session::borrow`: what reloads and may be pulled, one after the other. Then the run dies: the next turn finds
+    /// what it has left.
+    async fn borrow(&mut self, times: &Times) -> Result<(), NotStored> {
+        for lever in levers() {
+            let memory = self.world.book.memory(self.world.now);
+            let is_held = memory.halted.is_some()
+                || memory.frozen.contains_key(&lever.name)
+                || memory.quarantined.contains_key(&lever.name);
+            let knob = self.world.knob(&lever.parameter);
+            if is_held || knob.restarts {
+                continue;
+            }
+            let from = knob.file.clone();
+            self.pull(loan(&lever, from), times).await?;
+            self.go_on_living().await;
+            self.world.time_passes(60);
+        }
+        Ok(())
+    }
+
+    /// As `Session::give_back_borrowed`. What cannot go back now stays, and ends the turn.
+    async fn give_back_borrowed(&mut self) -> Result<(), NotStored> {
+        for loan in self.world.book.borrowed().into_iter().rev() {
+            let edited = self.undo(&loan).await?.then_some("a person's value stands there");
+            self.world.note(match edited {
+                Some(_) => "a loan that a person edited is left",
+                None => "a loan is given back",
+            });
+            let now = self.world.now;
+            self.record(|book| book.mark_returned(loan.id, now, "its run is gone", edited), None)?;
+            self.go_on_living().await;
+        }
+        Ok(())
+    }
+
+    /// As `Session::undo`. `true`: a person's value stands there, and was left.
+    async fn undo(&mut self, loan: &Trial) -> Result<bool, NotStored> {
+        match self.world.write(loan, Arm::A) {
+            Event::Written(Arm::A) => {}
+            Event::Edited(_) => return Ok(true),
+            _ => return Err(NotStored),
+        }
+        self.world.dies("a crash after an effect");
+        self.go_on_living().await;
+        if self.world.activate(loan) != Event::Activated {
+            return Err(NotStored);
+        }
+        if self.world.verify(loan, Arm::A) != Event::Verified {
+            return Err(NotStored);
+        }
+        self.world.dies("a crash after an effect");
+        self.go_on_living().await;
+        Ok(false)
     }
 
     /// As `Session::freeze_what_people_edited`: the newest kept change of each lever must still stand.
@@ -215,6 +283,32 @@ impl Life<'_> {
                 None
             }
         }
+    }
+}
+
+/// As `decide` plans a loan.
+fn loan(lever: &Lever, from: String) -> Plan {
+    Plan {
+        target: "simulated".into(),
+        symptom: "migration r1".into(),
+        signal: "none".into(),
+        unit: Unit::Count,
+        goal_from: 0.0,
+        limit: 0.0,
+        lever: lever.name.clone(),
+        tier: lever.tier,
+        parameter: lever.parameter.clone(),
+        place: lever.place.clone(),
+        from: Some(from),
+        to: "60".to_owned(),
+        activation: Activation::Reload,
+        spans_checkpoints: false,
+        verify_query: None,
+        reason: String::new(),
+        passed_over: vec![],
+        gives_back: None,
+        needs_approval: false,
+        borrowed_for: Some("r1".to_owned()),
     }
 }
 
@@ -412,6 +506,7 @@ fn calm_down(world: &mut World, times: &Times) {
         world.time_passes(120);
     }
     assert_eq!(world.book.open_trial(), None, "a trial stays open");
+    assert_eq!(world.book.borrowed(), [], "a loan is not given back");
     for trial in world.book.kept().iter().filter(|trial| world.end_unknown.contains(&trial.id)) {
         let newest = world.book.trials.iter().rev().find(|other| other.plan.lever == trial.plan.lever);
         let file = &world.knobs.iter().find(|knob| trial.plan.lever.as_str() == knob.name).unwrap().file;
@@ -422,6 +517,7 @@ fn calm_down(world: &mut World, times: &Times) {
     for trial in world.book.trials.clone() {
         world.note(match trial.phase {
             Phase::Kept if trial.plan.gives_back.is_some() => "given back",
+            Phase::Kept if trial.plan.borrowed_for.is_some() => "borrowed, and over",
             Phase::Kept => "kept",
             Phase::Reverted => "reverted",
             Phase::Aborted => "aborted",
@@ -444,7 +540,11 @@ fn play_named(seed: u64, book: Book) -> World {
 }
 
 /// All that must have happened for the simulation to mean anything.
-const MUST_BE_SEEN: [&str; 46] = [
+const MUST_BE_SEEN: [&str; 50] = [
+    "a run borrows levers",
+    "a loan is given back",
+    "a loan that a person edited is left",
+    "borrowed, and over",
     "a change is given back on trial",
     "given back",
     "a crash before a record",

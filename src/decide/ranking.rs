@@ -381,5 +381,6 @@ fn plan(input: &Input<'_>, best: &Candidate<'_>, passed_over: Vec<Considered>) -
         passed_over,
         gives_back: None,
         needs_approval: pull.needs_approval,
+        borrowed_for: None,
     }
 }

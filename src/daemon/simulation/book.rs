@@ -61,6 +61,21 @@ impl Book {
         self.agrees(at);
     }
 
+    /// A loan is over.
+    pub(super) fn mark_returned(&mut self, id: TrialId, at: DateTime<Utc>, why: &str, edited: Option<&str>) {
+        let loan = self.trials.iter_mut().find(|known| known.id == id).unwrap();
+        loan.undone_at = Some(at);
+        loan.alarm |= edited.is_some();
+        let lever = loan.plan.lever.clone();
+        if let Some(edited) = edited {
+            self.note_frozen(&lever, edited, at);
+        }
+        if let Some((_, real)) = &self.real {
+            assert!(real.mark_returned(id, at, why, edited).unwrap());
+        }
+        self.agrees(at);
+    }
+
     pub(super) fn freeze(&mut self, lever: &LeverName, why: &str, at: DateTime<Utc>) {
         self.note_frozen(lever, why, at);
         if let Some((_, real)) = &self.real {
@@ -103,6 +118,10 @@ impl Book {
     pub(super) fn kept(&self) -> Vec<Trial> {
         let kept = self.trials.iter().filter(|trial| trial.phase == Phase::Kept && trial.undone_at.is_none());
         kept.filter(|trial| trial.plan.gives_back.is_none()).cloned().collect()
+    }
+
+    pub(super) fn borrowed(&self) -> Vec<Trial> {
+        self.kept().into_iter().filter(|trial| trial.plan.borrowed_for.is_some()).collect()
     }
 
     pub(super) fn give_backs(&self) -> Vec<Trial> {
@@ -156,6 +175,7 @@ impl Book {
         let target = target();
         assert_eq!(real.open_trial(&target).unwrap(), self.open_trial());
         assert_eq!(real.kept(&target).unwrap(), self.kept());
+        assert_eq!(real.borrowed(&target).unwrap(), self.borrowed());
         assert_eq!(real.give_backs(&target).unwrap(), self.give_backs());
         assert_eq!(real.experience(&target).unwrap(), self.experience());
         assert_eq!(real.needing_human(&target).unwrap(), self.needing_human());

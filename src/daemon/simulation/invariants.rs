@@ -8,8 +8,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(super) fn note_rest(world: &mut World, trial: &Trial, now: DateTime<Utc>, cool_down: TimeDelta) {
     let rest = match trial.phase {
         Phase::Frozen | Phase::NeedsHuman => None,
-        // What is still needed may be pulled further.
-        Phase::Reverted | Phase::Aborted if trial.plan.gives_back.is_some() => return,
+        // What is still needed may be pulled further, and so may what a run could not borrow.
+        Phase::Reverted | Phase::Aborted
+            if trial.plan.gives_back.is_some() || trial.plan.borrowed_for.is_some() =>
+        {
+            return;
+        }
         Phase::Reverted | Phase::Aborted => Some(now + cool_down),
         _ => return,
     };
@@ -66,7 +70,9 @@ pub(super) fn stands(world: &World) {
         let (old, new) = (value(trial, Arm::A), value(trial, Arm::B));
         let state = format!("trial {} is {}, {knob:?}, up {}", trial.id, trial.phase, world.up);
         assert!(knob.edited || knob.file == old || knob.file == new, "a third value: {state}");
-        if trial.phase == Phase::Kept {
+        let is_loan = trial.plan.borrowed_for.is_some();
+        assert!(!is_loan || trial.verdict.is_none(), "a loan was judged: {state}");
+        if trial.phase == Phase::Kept && !is_loan {
             let last = trial.judgements.last().map(|judgement| judgement.ruling);
             assert_eq!(last, Some(Ruling::Keep), "kept without a judgement: {state}");
             assert!(world.proven.contains(&trial.id), "kept by nobody's judgement: {state}");
@@ -78,6 +84,9 @@ pub(super) fn stands(world: &World) {
             );
         }
         let wanted = match trial.phase {
+            // Whoever comes next gives it back, and may have died on the way.
+            Phase::Kept if is_loan && trial.undone_at.is_none() => continue,
+            Phase::Kept if is_loan => old,
             Phase::Kept if world.end_unknown.contains(&trial.id) => continue,
             Phase::Kept => new,
             Phase::Reverted | Phase::Aborted => old,
