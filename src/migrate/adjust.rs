@@ -26,9 +26,11 @@ pub use action::{Action, Brain, Confidence, Decision, Incoherent};
 pub use breaker::{Breaker, Gate, failure_line};
 pub use cache::{DecisionCache, Lookup};
 pub use sample::{METRICS, Metric, Phase, Sample, Stage};
-pub use settings::{Boundary, Buffers, Caps, ChunkRows, OutOfBounds, Parameter, Readers, Settings, Writers};
+pub use settings::{Buffers, Caps, ChunkRows, OutOfBounds, Parameter, Readers, Settings, Writers};
 pub use trial::{Compare, Goal, History, NoTrial, Outcome, Reading, Resting, Timing, Trial, Tried};
 pub use window::{BASELINE, Trends, Window};
+
+pub(super) use trial::MEMORY_PRESSURE;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -85,11 +87,14 @@ fn one_decimal(value: f64) -> String {
     if short == "-0" { "0".to_owned() } else { short.to_owned() }
 }
 
-/// One line of at most `most` characters: what a model or a server wrote must not break a log's lines.
-fn one_line(text: &str, most: usize) -> String {
-    let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words: Vec<&str> = spaced.split_whitespace().collect();
-    words.join(" ").chars().take(most).collect()
+/// At most three decimals, and few digits for what is huge.
+fn figure(value: f64) -> String {
+    if value.abs() >= 1e15 {
+        return format!("{value:e}");
+    }
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -122,10 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_becomes_one_short_line() {
-        assert_eq!(one_line("a\n\tb\u{7} c", 80), "a b c");
-        assert_eq!(one_line("äöü", 2), "äö");
-        assert_eq!(one_line(" \n ", 10), "");
+    fn figures_are_short() {
+        assert_eq!(figure(85_000.0), "85000");
+        assert_eq!(figure(0.12345), "0.123");
+        assert_eq!(figure(-0.0001), "0");
+        assert_eq!(figure(f64::MAX), "1.7976931348623157e308");
     }
 
     #[test]

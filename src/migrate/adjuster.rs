@@ -38,7 +38,7 @@ use summary::Counts;
 use tokio::sync::watch;
 
 /// So many samples are kept.
-const MOST_SAMPLES: usize = 20;
+pub(super) const MOST_SAMPLES: usize = 20;
 
 /// What a run's adjuster is told once.
 #[derive(Debug, Clone)]
@@ -157,16 +157,6 @@ impl Adjuster {
             Decider::Service(service) => Some(service.clone()),
             Decider::Rules { .. } | Decider::Learner(_) => None,
         }
-    }
-
-    /// The settings in force, as the transfer has told.
-    pub fn in_force(&self) -> Settings {
-        self.in_force
-    }
-
-    /// The adjustment on trial.
-    pub fn on_trial(&self) -> Option<&Adjustment> {
-        self.open.as_ref().map(|open| &open.adjustment)
     }
 
     /// Takes a reading, once a second. A trial is looked at with it, so that harm is seen at once.

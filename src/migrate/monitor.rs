@@ -1,19 +1,20 @@
 //! Measures a run while it moves rows, and carries the adjuster's changes to the transfer.
 //!
-//! In: the transfer's counters, a session of the target for its statistics. Out: readings and samples for the
-//! [`Adjuster`], and the settings in force. Always holds: a change that is asked for is in force before the adjuster
-//! is told so; where the target's statistics cannot be read, what they would say is unknown, and the run goes on.
+//! In: the transfer's counters, a session of the target for its statistics, which of its levels are broken. Out:
+//! readings and samples for the [`Adjuster`], each look at the levels, and the settings in force. Always holds: a
+//! change that is asked for is in force before the adjuster is told so; where the target's statistics cannot be read,
+//! what they would say is unknown, and the run goes on.
 
 use super::adjust::{Brain, Moment, Phase, Reading};
 use super::adjuster::{Adjuster, Change, Clock, Event, Input, Summary, drive};
 use super::progress::Progress;
-use super::sampler::{Extent, Sampler, own_memory};
+use super::run::Levels;
+use super::sampler::{Extent, OfTarget, Sampler, own_memory};
 use super::state::{self, Lease};
 use super::transfer::Budget;
 use super::transfer::counters::at;
 use crate::config::DatabaseEndpoint;
-use crate::postgres::stats::{self, Stats};
-use crate::postgres::{Connection, connect};
+use crate::postgres::{Connection, PostgresError, connect, stats};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 const READING: Duration = Duration::from_secs(1);
 /// The target's statistics are given so long.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of others than its own role's a role may see nothing.
+const LOCK_WAITS: &str =
+    "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.wait_event_type = 'Lock'";
 
 /// What is measured, and for whom.
 pub(crate) struct Monitor<'a> {
@@ -33,6 +37,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) budget_bytes: u64,
     pub(crate) memory_limit: u64,
     pub(crate) extent: Extent,
+    /// For each table of the plan its kind.
+    pub(crate) kinds: Vec<u32>,
     pub(crate) interval: Duration,
     /// The wall clock when the run began.
     pub(crate) began_at: DateTime<Utc>,
@@ -40,6 +46,8 @@ pub(crate) struct Monitor<'a> {
     /// The session that keeps the run's state.
     pub(crate) client: &'a tokio_postgres::Client,
     pub(crate) lease: &'a Lease,
+    /// The highest number of an adjustment that an earlier process of the run wrote down; 0: there is none.
+    pub(crate) numbered: u32,
 }
 
 impl Monitor<'_> {
@@ -48,13 +56,14 @@ impl Monitor<'_> {
         self,
         adjuster: Adjuster,
         changes: watch::Receiver<Change>,
+        levels: Option<Levels>,
         stop: CancellationToken,
     ) -> Summary {
         let clock = Clock::start();
         let (inputs, taken) = mpsc::channel(64);
         let (tell, mut told) = mpsc::unbounded_channel();
         let driving = drive(adjuster, clock, taken, tell);
-        let measuring = self.measure(clock, inputs, changes, stop);
+        let measuring = self.measure(clock, inputs, changes, levels, stop);
         let recording = async {
             while let Some(event) = told.recv().await {
                 self.record(&event).await;
@@ -64,8 +73,11 @@ impl Monitor<'_> {
         summary
     }
 
-    /// Writes adjustments down. The run does not need them to go on.
+    /// Counts adjustments and writes them down. The run does not need that to go on.
     async fn record(&self, event: &Event) {
+        if let Event::Ended(adjustment) = event {
+            self.progress.adjusted(adjustment);
+        }
         let (Event::Began(adjustment) | Event::Ended(adjustment)) = event else { return };
         let Some((setting, before, after)) = adjustment.setting() else { return };
         let by = match &adjustment.by {
@@ -74,7 +86,7 @@ impl Monitor<'_> {
             None => "sla".to_owned(),
         };
         let record = state::Adjustment {
-            number: adjustment.number,
+            number: self.numbered.saturating_add(adjustment.number),
             setting,
             before,
             after,
@@ -93,6 +105,7 @@ impl Monitor<'_> {
         clock: Clock,
         inputs: mpsc::Sender<Input>,
         mut changes: watch::Receiver<Change>,
+        mut levels: Option<Levels>,
         stop: CancellationToken,
     ) {
         let counters = &self.progress.counters;
@@ -101,7 +114,7 @@ impl Monitor<'_> {
         let mut ticks =
             tokio::time::interval(READING.min(self.interval / 10).max(Duration::from_millis(100)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut rows = (Instant::now(), at(&counters.rows_written));
+        let mut rows = (Instant::now(), at(&counters.rows_taken));
         let mut sampled = Instant::now();
         let began = Instant::now();
         loop {
@@ -118,8 +131,17 @@ impl Monitor<'_> {
                         return;
                     }
                 }
+                looked = next_look(&mut levels) => match looked {
+                    Some(broken) => {
+                        if inputs.send(Input::Serving { broken }).await.is_err() {
+                            return;
+                        }
+                    }
+                    // Nobody looks any more.
+                    None => levels = None,
+                },
                 _ = ticks.tick() => {
-                    let now = (Instant::now(), at(&counters.rows_written));
+                    let now = (Instant::now(), at(&counters.rows_taken));
                     let seconds = now.0.duration_since(rows.0).as_secs_f64();
                     if seconds > 0.0 {
                         let rate = (now.1 - rows.1) as f64 / seconds;
@@ -130,16 +152,22 @@ impl Monitor<'_> {
                         }
                     }
                     if sampled.elapsed() >= self.interval {
+                        // First: what is counted while the target answers belongs to this interval too.
+                        let of_target = tokio::select! {
+                            () = stop.cancelled() => return,
+                            read = statistics.read() => read,
+                        };
+                        let interval = sampled.elapsed();
+                        sampled = Instant::now();
                         let sample = sampler.sample(
                             self.began_at + began.elapsed(),
-                            sampled.elapsed(),
+                            interval,
                             *self.progress.settings.borrow(),
                             self.phase(),
                             counters,
                             &self.budget,
-                            statistics.read().await,
+                            of_target,
                         );
-                        sampled = Instant::now();
                         self.progress.note(&sample);
                         if inputs.send(Input::Sample(Box::new(sample))).await.is_err() {
                             return;
@@ -158,9 +186,31 @@ impl Monitor<'_> {
     fn phase(&self) -> Phase {
         Phase {
             stage: self.progress.stage(),
-            tables: self.progress.counters.in_work(),
+            tables: self.kinds_in_work(),
             building: self.progress.counters.builders.get() > 0,
         }
+    }
+}
+
+impl Monitor<'_> {
+    /// Several of one kind at once are another phase than one of them.
+    fn kinds_in_work(&self) -> Vec<u32> {
+        let kind = |table: u32| self.kinds.get(table as usize).copied().unwrap_or(table);
+        let mut kinds: Vec<u32> = self.progress.counters.in_work().into_iter().map(kind).collect();
+        kinds.sort_unstable();
+        kinds
+    }
+}
+
+/// What is broken at the next look at the target's levels; `None`: there is none to come. Where nobody looks, never.
+/// Dropping this loses no look.
+async fn next_look(levels: &mut Option<Levels>) -> Option<Vec<String>> {
+    match levels {
+        Some(levels) => {
+            levels.changed().await.ok()?;
+            Some(levels.borrow_and_update().clone())
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -171,16 +221,16 @@ struct Statistics<'a> {
 }
 
 impl Statistics<'_> {
-    async fn read(&mut self) -> Option<Stats> {
+    async fn read(&mut self) -> Option<OfTarget> {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             let opened = connect(self.target.postgres_dsn().expose(), PATIENCE).await;
             self.connection =
                 opened.map_err(|error| tracing::debug!("no statistics of the target: {error}")).ok();
         }
         let client = self.connection.as_ref()?.client();
-        let read = tokio::time::timeout(PATIENCE, stats::read_quick(client)).await;
+        let read = tokio::time::timeout(PATIENCE, of_target(client)).await;
         match read {
-            Ok(Ok(stats)) => Some(stats),
+            Ok(Ok(read)) => Some(read),
             Ok(Err(error)) => {
                 tracing::debug!("no statistics of the target: {error}");
                 None
@@ -190,5 +240,34 @@ impl Statistics<'_> {
                 None
             }
         }
+    }
+}
+
+async fn of_target(client: &tokio_postgres::Client) -> Result<OfTarget, PostgresError> {
+    let stats = stats::read_quick(client).await?;
+    let counted = client.query_one(LOCK_WAITS, &[]).await.and_then(|row| row.try_get::<_, i64>(0));
+    let lock_waits =
+        counted.map_err(|error| PostgresError::statement("counting who waits for a lock", &error))?;
+    Ok(OfTarget { stats, lock_waits: lock_waits as f64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_look_at_the_levels_is_told_once_and_so_is_their_end() {
+        let (tell, levels) = watch::channel(Vec::new());
+        let mut levels = Some(levels);
+        for broken in [vec!["io_wait".to_owned()], vec!["io_wait".to_owned()], vec![]] {
+            tell.send_replace(broken.clone());
+            assert_eq!(next_look(&mut levels).await, Some(broken));
+        }
+        let quiet = tokio::time::timeout(Duration::from_millis(20), next_look(&mut levels)).await;
+        assert!(quiet.is_err(), "nobody has looked");
+        drop(tell);
+        assert_eq!(next_look(&mut levels).await, None);
+        let never = tokio::time::timeout(Duration::from_millis(20), next_look(&mut None)).await;
+        assert!(never.is_err(), "nobody looks");
     }
 }

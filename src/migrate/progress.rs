@@ -3,11 +3,18 @@
 //! In: what the run says of its stages, and the transfer's counters. Out: a [`View`] of this moment. It formats
 //! nothing and computes no rate: whoever watches has two views and the time between them.
 
-use super::adjust::{Sample, Settings, Stage};
-use super::transfer::counters::{Counters, at};
+use super::adjust::{Sample, Settings, Stage, Trends, Window};
+use super::adjuster::{Adjustment, Kind, MOST_SAMPLES, Summary};
+use super::transfer::counters::{Counters, at, count};
+use crate::model::Verdict;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// How adjustments end, as they are counted: trials by their verdict; writers taken away for the target's levels, and
+/// given back.
+pub const ENDINGS: [&str; 5] = ["kept", "reverted", "undecided", "yielded", "given_back"];
 
 /// A run as it goes; shared by the run and those who watch.
 #[derive(Debug)]
@@ -20,7 +27,14 @@ pub struct Progress {
     rows_before: AtomicU64,
     /// The settings in force.
     pub(crate) settings: watch::Sender<Settings>,
-    sample: Mutex<Option<Sample>>,
+    /// The latest samples, and the moment when the newest was taken.
+    samples: Mutex<(Window, Option<Instant>)>,
+    /// The run's name, once it has its lease.
+    run: OnceLock<String>,
+    /// By [`ENDINGS`].
+    adjustments: [AtomicU64; ENDINGS.len()],
+    /// How the settings were adjusted, once no rows are moved any more.
+    summary: OnceLock<Summary>,
 }
 
 /// A run at one moment.
@@ -60,17 +74,63 @@ impl Progress {
             rows: AtomicU64::new(0),
             rows_before: AtomicU64::new(0),
             settings: watch::Sender::new(settings),
-            sample: Mutex::new(None),
+            samples: Mutex::new((Window::new(MOST_SAMPLES), None)),
+            run: OnceLock::new(),
+            adjustments: Default::default(),
+            summary: OnceLock::new(),
         }
     }
 
     pub(crate) fn note(&self, sample: &Sample) {
-        *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample.clone());
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.0.push(sample.clone());
+        samples.1 = Some(Instant::now());
     }
 
-    /// The last interval's sample; `None`: none is over yet.
-    pub fn sample(&self) -> Option<Sample> {
-        self.sample.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last interval's sample, where the run tends, and how old that is at `now`; `None`: no interval is over yet.
+    pub fn sampled(&self, now: Instant) -> Option<(Sample, Trends, Duration)> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let (window, at) = &*samples;
+        let age = now.saturating_duration_since((*at)?);
+        Some((window.latest()?.clone(), window.trends(), age))
+    }
+
+    /// The run has its lease. A second name changes nothing.
+    pub(crate) fn name(&self, run: &str) {
+        let _ = self.run.set(run.to_owned());
+    }
+
+    /// The run's name; `None`: it has no lease yet.
+    pub fn run(&self) -> Option<&str> {
+        self.run.get().map(String::as_str)
+    }
+
+    /// Counts an adjustment that is over.
+    pub(crate) fn adjusted(&self, adjustment: &Adjustment) {
+        let ending = match (adjustment.kind, adjustment.verdict) {
+            (Kind::Trial, Some(Verdict::Kept)) => 0,
+            (Kind::Trial, Some(Verdict::Reverted)) => 1,
+            (Kind::Trial, Some(Verdict::Undecided) | None) => 2,
+            (Kind::Yielded, _) => 3,
+            (Kind::GivenBack, _) => 4,
+        };
+        count(&self.adjustments[ending], 1);
+    }
+
+    /// Adjustments that are over, in the order of [`ENDINGS`].
+    pub fn adjustments(&self) -> [u64; ENDINGS.len()] {
+        self.adjustments.each_ref().map(at)
+    }
+
+    /// No rows are moved any more, whatever becomes of the run.
+    pub(crate) fn sum_up(&self, summary: &Summary) {
+        // A run moves its rows once.
+        let _ = self.summary.set(summary.clone());
+    }
+
+    /// How the settings were adjusted, also where the run failed; `None`: no row was moved yet, or some still are.
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.get()
     }
 
     pub(crate) fn enter(&self, stage: Stage) {

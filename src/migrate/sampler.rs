@@ -16,14 +16,25 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Extent {
     pub(crate) tables: u64,
-    /// Rows that are to be moved by this process.
+    /// Rows of the whole run, as far as the source knows.
     pub(crate) rows: u64,
+    /// Those of them that earlier processes brought.
+    pub(crate) rows_before: u64,
+}
+
+/// What the target says of itself.
+#[derive(Debug)]
+pub(crate) struct OfTarget {
+    pub(crate) stats: Stats,
+    /// Its sessions that wait for a lock.
+    pub(crate) lock_waits: f64,
 }
 
 /// Counters at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reading {
     rows_written: u64,
+    rows_taken: u64,
     bytes_written: u64,
     chunks: u64,
     chunk_time: u64,
@@ -43,6 +54,7 @@ impl Reading {
     fn of(counters: &Counters) -> Self {
         Self {
             rows_written: at(&counters.rows_written),
+            rows_taken: at(&counters.rows_taken),
             bytes_written: at(&counters.bytes_written),
             chunks: at(&counters.chunks),
             chunk_time: at(&counters.chunk_time),
@@ -133,7 +145,7 @@ impl Sampler {
         }
     }
 
-    /// The interval since the last one. `target`: its statistics now, where they could be read.
+    /// The interval since the last one. `target`: what it says now, where it could be asked.
     #[expect(clippy::too_many_arguments, reason = "each is another thing that was measured")]
     pub(crate) fn sample(
         &mut self,
@@ -143,13 +155,14 @@ impl Sampler {
         phase: Phase,
         counters: &Counters,
         budget: &Budget,
-        target: Option<Stats>,
+        target: Option<OfTarget>,
     ) -> Sample {
         let mut sample = Sample::unknown(now, interval, settings, phase);
         let reading = Reading::of(counters);
         self.rows(&mut sample, &reading, counters, interval);
         shares(&mut sample, &self.before, &reading, interval);
         latencies(&mut sample, counters);
+        sample.queue_rows = Some(budget.waiting_rows() as f64);
         sample.queue_bytes = Some(budget.used_bytes() as f64);
         sample.memory_budget_percent =
             Some(100.0 * budget.used_bytes() as f64 / self.budget_bytes.max(1) as f64);
@@ -170,7 +183,8 @@ impl Sampler {
         let rows = (now.rows_written - before.rows_written) as f64;
         let bytes = (now.bytes_written - before.bytes_written) as f64;
         let chunks = (now.chunks - before.chunks) as f64;
-        sample.rows_per_second = Some(rows / seconds);
+        let taken = (now.rows_taken - before.rows_taken) as f64;
+        sample.rows_per_second = Some(taken / seconds);
         sample.bytes_per_second = Some(bytes / seconds);
         sample.chunks = Some(chunks);
         if chunks > 0.0 {
@@ -183,18 +197,16 @@ impl Sampler {
             sample.chunk_overhead_percent =
                 (chunk_time > 0.0).then(|| (100.0 * commit / chunk_time).min(100.0));
         }
-        let read = at(&counters.rows_read);
-        sample.queue_rows = Some(read.saturating_sub(now.rows_written + now.rejected) as f64);
         sample.errors = Some((now.errors - before.errors) as f64);
         sample.retries = Some((now.retries - before.retries) as f64);
         sample.rejected_rows = Some((now.rejected - before.rejected) as f64);
         sample.tables_done = Some(at(&counters.tables_loaded) as f64);
         sample.tables_total = Some(self.extent.tables as f64);
         if self.extent.rows > 0 {
+            let there = self.extent.rows_before + now.rows_written;
             // The source's statistics may be too low.
-            let done = (now.rows_written as f64 / self.extent.rows as f64).min(1.0);
-            sample.run_percent = Some(100.0 * done);
-            let left = self.extent.rows.saturating_sub(now.rows_written) as f64;
+            sample.run_percent = Some((100.0 * there as f64 / self.extent.rows as f64).min(100.0));
+            let left = self.extent.rows.saturating_sub(there) as f64;
             sample.eta_seconds = (rows > 0.0).then(|| left / (rows / seconds));
         }
     }
@@ -219,7 +231,10 @@ impl Sampler {
         self.cpu = now;
     }
 
-    fn target(&mut self, sample: &mut Sample, now: Option<Stats>, interval: Duration) {
+    fn target(&mut self, sample: &mut Sample, now: Option<OfTarget>, interval: Duration) {
+        sample.lock_waits = now.as_ref().map(|now| now.lock_waits);
+        let now = now.map(|now| now.stats);
+        sample.replication_lag_seconds = now.as_ref().and_then(|stats| stats.replica_lag_seconds);
         if let (Some(before), Some(now)) = (&self.target, &now) {
             let grown = |before: f64, now: f64| Some(now - before).filter(|grown| *grown >= 0.0);
             sample.checkpoints_timed = grown(before.checkpoints.timed, now.checkpoints.timed);
@@ -267,6 +282,7 @@ fn latencies(sample: &mut Sample, counters: &Counters) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::transfer::counters::{add, count};
     use super::*;
 
     #[test]
@@ -279,9 +295,26 @@ mod tests {
         assert_eq!(CpuTimes::parse("intr 1", own), None);
     }
 
+    fn unknown(interval: Duration) -> Sample {
+        let settings = Settings::new(2, 1_000, 1, 2).unwrap();
+        let phase = Phase { stage: super::super::adjust::Stage::Copying, tables: vec![], building: false };
+        Sample::unknown(DateTime::<Utc>::UNIX_EPOCH, interval, settings, phase)
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_as_far_as_it_was() {
+        let counters = Counters::default();
+        let extent = Extent { tables: 2, rows: 1_000, rows_before: 600 };
+        let sampler = Sampler::new(&counters, extent, 1, 1);
+        count(&counters.rows_written, 200);
+        let interval = Duration::from_secs(1);
+        let mut sample = unknown(interval);
+        sampler.rows(&mut sample, &Reading::of(&counters), &counters, interval);
+        assert_eq!((sample.run_percent, sample.eta_seconds), (Some(80.0), Some(1.0)));
+    }
+
     #[test]
     fn shares_are_of_the_interval() {
-        use super::super::transfer::counters::{add, count};
         let counters = Counters::default();
         count(&counters.rows_written, 1_000);
         let before = Reading::of(&counters);
@@ -289,10 +322,8 @@ mod tests {
         add(&counters.read_time, Duration::from_millis(600));
         add(&counters.room_time, Duration::from_millis(300));
         add(&counters.write_time, Duration::from_millis(400));
-        let settings = Settings::new(2, 1_000, 1, 2).unwrap();
-        let phase = Phase { stage: super::super::adjust::Stage::Copying, tables: vec![], building: false };
         let interval = Duration::from_secs(1);
-        let mut sample = Sample::unknown(DateTime::<Utc>::UNIX_EPOCH, interval, settings, phase);
+        let mut sample = unknown(interval);
         shares(&mut sample, &before, &Reading::of(&counters), interval);
         assert_eq!(sample.read_percent, Some(30.0));
         assert_eq!(sample.write_percent, Some(40.0));

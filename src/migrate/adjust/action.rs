@@ -56,8 +56,9 @@ impl Action {
     }
 
     /// Whether the step from `from` to `to` is what this action says: nothing for `continue`, else exactly one
-    /// setting of its kind, in its direction, to at most the double (or 2 more) and at least the half. More at once
-    /// could not be judged: nobody would know which change helped.
+    /// setting of its kind, in its direction, by one step: to at most the double (or 2 more) and at least the half;
+    /// small chunks may become eight times as large, for it is far from a thousand rows to what is quick. More than
+    /// one at once could not be judged: nobody would know which change helped.
     ///
     /// # Errors
     /// With the reason, where it is not.
@@ -79,7 +80,7 @@ impl Action {
         if self.grows() != (new > old) {
             return Err(Incoherent::WrongWay { action: self, parameter, old, new });
         }
-        if !is_one_step(old, new) {
+        if !(old / 2..=parameter.one_step_up(old)).contains(&new) {
             return Err(Incoherent::TooFar { parameter, old, new });
         }
         Ok(())
@@ -90,12 +91,6 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
-}
-
-/// Small numbers may grow by 2, for the double of 1 is hardly a step.
-fn is_one_step(old: u32, new: u32) -> bool {
-    let most = old.saturating_mul(2).max(old.saturating_add(2));
-    (old / 2..=most).contains(&new)
 }
 
 /// Why a decision makes no sense as one.
@@ -145,7 +140,9 @@ pub enum Incoherent {
     },
     /// More than one step.
     #[error(
-        "{parameter} from {old} to {new} is more than a step; allowed: from the half to the double, or 2 more"
+        "{parameter} from {old} to {new} is more than a step; allowed: {half} to {most}",
+        half = old / 2,
+        most = parameter.one_step_up(*old)
     )]
     TooFar {
         /// The setting that would change.
@@ -319,14 +316,18 @@ mod tests {
         );
         assert_eq!(
             refused(Action::ScaleUp, with(Parameter::Writers, 16)),
-            "writers from 4 to 16 is more than a step; allowed: from the half to the double, or 2 more"
+            "writers from 4 to 16 is more than a step; allowed: 2 to 8"
         );
         assert!(refused(Action::ReduceChunk, with(Parameter::ChunkRows, 1_000)).contains("more than a step"));
     }
 
     #[test]
-    fn one_writer_may_become_three_and_not_four() {
-        assert!(is_one_step(1, 3) && !is_one_step(1, 4) && is_one_step(3, 1));
+    fn small_numbers_may_take_larger_steps() {
+        assert_eq!(Parameter::Writers.one_step_up(1), 3);
+        assert_eq!(Parameter::Writers.one_step_up(4), 8);
+        assert_eq!(Parameter::ChunkRows.one_step_up(1_000), 8_000);
+        assert_eq!(Parameter::ChunkRows.one_step_up(30_000), 100_000);
+        assert_eq!(Parameter::ChunkRows.one_step_up(80_000), 160_000);
     }
 
     fn decision(action: Action, settings: Settings, reasoning: &str, by: Brain) -> Decision {

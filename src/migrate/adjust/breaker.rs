@@ -5,7 +5,8 @@
 //! holds: while it is open nothing is asked; after its rest exactly one try is let through until that try's result is
 //! known. It says nothing about the rules: those go on whatever the breaker does.
 
-use super::{Moment, one_line, spelled};
+use super::{Moment, spelled};
+use crate::migrate::quote::one_line;
 use std::time::Duration;
 
 /// The state of the breaker.
@@ -65,8 +66,8 @@ impl Breaker {
         Gate::Wait { left }
     }
 
-    /// Whether it is closed: for a status page.
-    pub fn is_closed(&self) -> bool {
+    /// Whether the model may be asked without more ado.
+    fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
 

@@ -13,7 +13,8 @@ use super::sample::{METRICS, Sample};
 use super::settings::{Caps, Parameter, Settings};
 use super::trial::Tried;
 use super::window::{Trends, Window};
-use super::{Action, Confidence, one_decimal, one_line};
+use super::{Action, Confidence, figure, one_decimal};
+use crate::migrate::quote::one_line;
 use crate::migrate::schema::TableName;
 use crate::model::Verdict;
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,8 @@ Decide on one action:\n\
 - reduce_chunk: smaller chunks, where memory is short.\n\
 - enlarge_chunk: larger chunks, where chunks are over quickly, are mostly overhead, and memory is plentiful.\n\
 Rules: give all four settings as they are to be afterwards. Change exactly one of them (none for continue), in the \
-action's direction, at most to the double and at least to the half, inside the allowed range. A metric that is called \
+action's direction, at most to the double (chunk_rows up to 100000: to the eightfold) and at least to the half, inside \
+the allowed range. A metric that is called \
 unknown is unknown: it is not zero and not fine. Do not repeat a change that was reverted. Your change is measured, \
 and put back if it does not help.";
 
@@ -280,16 +282,6 @@ fn tried_part(text: &mut String, tried: &[Tried]) {
     }
 }
 
-/// At most three decimals, and few digits for what is huge.
-fn figure(value: f64) -> String {
-    if value.abs() >= 1e15 {
-        return format!("{value:e}");
-    }
-    let text = format!("{value:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sample::fixtures::{sample, settings};
@@ -391,13 +383,5 @@ mod tests {
         for model in ["claude-haiku-5-5", "claude-sonnet-4-5-20250929"] {
             assert_eq!(claude_tool_choice(model)["type"], "tool", "{model}");
         }
-    }
-
-    #[test]
-    fn figures_are_short() {
-        assert_eq!(figure(85_000.0), "85000");
-        assert_eq!(figure(0.12345), "0.123");
-        assert_eq!(figure(-0.0001), "0");
-        assert_eq!(figure(f64::MAX), "1.7976931348623157e308");
     }
 }

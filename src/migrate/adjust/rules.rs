@@ -19,13 +19,17 @@ const CPU_SATURATED: f64 = 90.0;
 /// A throughput within this of its baseline, percent, is the same.
 const SAME: f64 = 10.0;
 /// There is room for one more below this, percent of memory.
-const MEMORY_ROOM: f64 = 70.0;
+pub(in crate::migrate) const MEMORY_ROOM: f64 = 70.0;
 /// There is room for one more below this, percent of the CPUs.
 const CPU_ROOM: f64 = 75.0;
 /// Disks that are waited for more than this, percent of the CPUs' time, get no faster by one more writer.
 const IO_WAIT_ROOM: f64 = 30.0;
-/// A chunk that takes less than this, seconds, is over quickly.
+/// A chunk that keeps its writer for less than this, seconds, is over quickly.
 const QUICK_CHUNK: f64 = 1.0;
+/// One that keeps its writer for less than this, seconds, is too small, whatever its overhead is measured to be.
+const TOO_QUICK_CHUNK: f64 = 0.25;
+/// Of readers and writers those wait for the others who do so for more than this, percent of an interval.
+const KEPT_WAITING: f64 = 50.0;
 /// Above this, percent of a chunk's time, it is mostly overhead.
 const MOSTLY_OVERHEAD: f64 = 50.0;
 
@@ -94,6 +98,12 @@ pub const RULES: &[Rule] = &[
         propose: memory_pressure_at_the_floor,
     },
     Rule {
+        name: "chunk_overhead",
+        reason: "Chunks are over quickly and cost more than their rows - enlarging chunks",
+        confidence: Confidence::Medium,
+        propose: chunk_overhead,
+    },
+    Rule {
         name: "gathering_baseline",
         reason: "Gathering a baseline of comparable samples",
         confidence: Confidence::Low,
@@ -104,12 +114,6 @@ pub const RULES: &[Rule] = &[
         reason: "CPU saturated - taking a writer away",
         confidence: Confidence::Medium,
         propose: cpu_saturated,
-    },
-    Rule {
-        name: "chunk_overhead",
-        reason: "Chunks are over quickly and mostly overhead - enlarging chunks",
-        confidence: Confidence::Medium,
-        propose: chunk_overhead,
     },
     Rule {
         name: "declining_with_room",
@@ -124,6 +128,18 @@ pub const RULES: &[Rule] = &[
         propose: declining_without_room,
     },
     Rule { name: "rising", reason: "Throughput rising", confidence: Confidence::Low, propose: rising },
+    Rule {
+        name: "writers_are_waited_for",
+        reason: "Readers wait for writers and resources available - increasing workers",
+        confidence: Confidence::Low,
+        propose: writers_are_waited_for,
+    },
+    Rule {
+        name: "readers_are_waited_for",
+        reason: "Writers wait for readers and resources available - increasing readers",
+        confidence: Confidence::Low,
+        propose: readers_are_waited_for,
+    },
     STABLE,
 ];
 
@@ -205,13 +221,23 @@ fn one_writer_less(view: &View<'_>, urgent: bool) -> Option<Proposal> {
     Some(Proposal::Step { action: Action::ScaleDown, parameter: Parameter::Writers, value, urgent })
 }
 
+/// Waits for no baseline: what a chunk costs is no trend. It comes before fewer writers, because it costs the CPUs less
+/// to write the same rows.
 fn chunk_overhead(view: &View<'_>) -> Option<Proposal> {
-    let quick = latest(view, |sample| sample.chunk_seconds_mean)? < QUICK_CHUNK;
-    let overhead = latest(view, |sample| sample.chunk_overhead_percent)? > MOSTLY_OVERHEAD;
+    // Not from its first read on: then it waits for a writer.
+    let seconds = latest(view, |sample| sample.write_latency_ms_mean)? / 1_000.0;
+    let rows = latest(view, |sample| sample.chunk_rows_mean)?;
     let room = latest(view, |sample| sample.memory_percent)? < MEMORY_ROOM;
     let now = view.current.chunk_rows.get();
-    let value = now.saturating_mul(2).min(view.caps.most(Parameter::ChunkRows));
-    (quick && overhead && room && value > now).then_some(Proposal::Step {
+    // Chunks of tables that have no more rows grow by nothing.
+    let are_full = rows > f64::from(now) / 2.0;
+    let mostly_overhead =
+        latest(view, |sample| sample.chunk_overhead_percent).is_some_and(|percent| percent > MOSTLY_OVERHEAD);
+    let quick = seconds < TOO_QUICK_CHUNK || (seconds < QUICK_CHUNK && mostly_overhead);
+    let lasting = (f64::from(now) * QUICK_CHUNK / seconds.max(1e-6)) as u32;
+    let most = Parameter::ChunkRows.one_step_up(now).min(view.caps.most(Parameter::ChunkRows));
+    let value = lasting.max(now.saturating_mul(2)).min(most);
+    (quick && are_full && room && value > now).then_some(Proposal::Step {
         action: Action::EnlargeChunk,
         parameter: Parameter::ChunkRows,
         value,
@@ -227,17 +253,21 @@ fn declining_with_room(view: &View<'_>) -> Option<Proposal> {
     if !is_declining(view) {
         return None;
     }
+    has_room(view)?.then(|| one_more(view, Parameter::Writers))
+}
+
+fn one_more(view: &View<'_>, parameter: Parameter) -> Proposal {
+    let value = view.current.get(parameter).saturating_add(1);
+    Proposal::Step { action: Action::ScaleUp, parameter, value, urgent: false }
+}
+
+/// Whether memory, CPUs and disks are known to be free for one more.
+fn has_room(view: &View<'_>) -> Option<bool> {
     let memory = latest(view, |sample| sample.memory_percent)? < MEMORY_ROOM;
     let cpu = latest(view, |sample| sample.machine_cpu_percent)? < CPU_ROOM;
     // Not every system tells of its disks; where it does, it counts.
     let disks = latest(view, |sample| sample.io_wait_percent).is_none_or(|percent| percent < IO_WAIT_ROOM);
-    let value = view.current.writers.get().saturating_add(1);
-    (memory && cpu && disks).then_some(Proposal::Step {
-        action: Action::ScaleUp,
-        parameter: Parameter::Writers,
-        value,
-        urgent: false,
-    })
+    Some(memory && cpu && disks)
 }
 
 fn declining_without_room(view: &View<'_>) -> Option<Proposal> {
@@ -247,6 +277,17 @@ fn declining_without_room(view: &View<'_>) -> Option<Proposal> {
 fn rising(view: &View<'_>) -> Option<Proposal> {
     let rises = view.window.trends().throughput_percent.is_some_and(|percent| percent > SAME);
     rises.then_some(Proposal::Stay)
+}
+
+fn writers_are_waited_for(view: &View<'_>) -> Option<Proposal> {
+    let full = latest(view, |sample| sample.queue_full_percent)? > KEPT_WAITING;
+    (full && has_room(view)?).then(|| one_more(view, Parameter::Writers))
+}
+
+fn readers_are_waited_for(view: &View<'_>) -> Option<Proposal> {
+    let full = latest(view, |sample| sample.queue_full_percent)? > KEPT_WAITING;
+    let empty = latest(view, |sample| sample.queue_empty_percent)? > KEPT_WAITING;
+    (empty && !full && has_room(view)?).then(|| one_more(view, Parameter::Readers))
 }
 
 /// Proposes always, so that there is always a decision.
@@ -365,23 +406,54 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_are_mostly_overhead_are_enlarged() {
-        let quick =
-            Sample { chunk_seconds_mean: Some(0.2), chunk_overhead_percent: Some(65.0), ..sample(100_000.0) };
-        let ruled = decided(quick.clone());
+    fn chunks_that_are_over_quickly_are_enlarged() {
+        let of = |rows: i64| Sample {
+            settings: chunks_of(rows),
+            chunk_rows_mean: Some(rows as f64),
+            write_latency_ms_mean: Some(500.0),
+            chunk_overhead_percent: Some(65.0),
+            ..sample(100_000.0)
+        };
+        let ruled = decided(of(50_000));
         assert_eq!((ruled.rule, ruled.decision.action), ("chunk_overhead", Action::EnlargeChunk));
         assert_eq!(ruled.decision.settings, chunks_of(100_000));
         for other in [
-            Sample { chunk_seconds_mean: Some(2.0), ..quick.clone() },
-            Sample { chunk_overhead_percent: Some(30.0), ..quick.clone() },
-            Sample { chunk_overhead_percent: None, ..quick.clone() },
-            Sample { memory_percent: None, ..quick.clone() },
-            Sample { settings: chunks_of(500_000), ..quick.clone() },
+            Sample { write_latency_ms_mean: Some(2_000.0), ..of(50_000) },
+            Sample { chunk_overhead_percent: Some(30.0), ..of(50_000) },
+            Sample { chunk_overhead_percent: None, ..of(50_000) },
+            Sample { memory_percent: None, ..of(50_000) },
+            Sample { chunk_rows_mean: Some(20_000.0), ..of(50_000) },
+            of(500_000),
         ] {
             assert_eq!(decided(other).rule, "stable");
         }
-        let large = Sample { settings: chunks_of(400_000), ..quick };
-        assert_eq!(decided(large).decision.settings, chunks_of(500_000));
+        assert_eq!(decided(of(400_000)).decision.settings, chunks_of(500_000));
+        // Small ones go far at once, whatever their overhead, to what lasts a second, and before anything is a trend.
+        let tiny = Sample { write_latency_ms_mean: Some(4.0), chunk_overhead_percent: None, ..of(1_000) };
+        let mut first = Window::new(10);
+        first.push(Sample { machine_cpu_percent: Some(99.0), ..tiny });
+        let ruled = decide_at(&first, chunks_of(1_000), Caps::WIDEST, &Resting::new());
+        assert_eq!((ruled.rule, ruled.decision.settings), ("chunk_overhead", chunks_of(8_000)));
+        let small = Sample { write_latency_ms_mean: Some(200.0), ..of(10_000) };
+        assert_eq!(decided(small).decision.settings, chunks_of(50_000));
+    }
+
+    #[test]
+    fn whoever_is_waited_for_becomes_more_where_there_is_room() {
+        let room = Sample { machine_cpu_percent: Some(30.0), ..sample(100_000.0) };
+        let full = Sample { queue_full_percent: Some(80.0), queue_empty_percent: Some(5.0), ..room.clone() };
+        let empty = Sample { queue_full_percent: Some(5.0), queue_empty_percent: Some(80.0), ..room };
+        let ruled = decided(full.clone());
+        assert_eq!((ruled.rule, ruled.decision.settings.writers.get()), ("writers_are_waited_for", 5));
+        let ruled = decided(empty.clone());
+        assert_eq!((ruled.rule, ruled.decision.settings.readers.get()), ("readers_are_waited_for", 3));
+        for other in [
+            Sample { machine_cpu_percent: Some(80.0), ..full },
+            Sample { io_wait_percent: Some(40.0), ..empty.clone() },
+            Sample { queue_full_percent: None, ..empty },
+        ] {
+            assert_eq!(decided(other).rule, "stable");
+        }
     }
 
     /// What rests after a reverted trial of `decision`.
@@ -451,8 +523,11 @@ mod tests {
                     rows_per_second: rows,
                     memory_percent: memory,
                     machine_cpu_percent: cpu,
-                    chunk_seconds_mean: seconds,
+                    write_latency_ms_mean: seconds,
                     chunk_overhead_percent: overhead,
+                    chunk_rows_mean: rows.map(|rows| rows * 10_000.0),
+                    queue_full_percent: overhead,
+                    queue_empty_percent: cpu,
                     ..sample(1.0)
                 });
                 let ruled = decide_at(&window, current, caps, &Resting::new());

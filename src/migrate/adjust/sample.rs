@@ -5,8 +5,8 @@
 //! is left out or called unknown, and is never 0; there is no place for a row's value or a table's name. It does not
 //! measure, and compares nothing: that is [`super::Window`].
 
-use super::one_decimal;
 use super::settings::Settings;
+use super::{figure, one_decimal};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ impl Stage {
 pub struct Phase {
     /// What the run was busy with.
     pub stage: Stage,
-    /// The tables that were in work, by their numbers in the plan, in order.
+    /// What kinds of tables were in work, in order: for each of them the number of the plan's first table of its kind.
     pub tables: Vec<u32>,
     /// Indexes were built beside the copy.
     pub building: bool,
@@ -120,33 +120,36 @@ macro_rules! sample {
 }
 
 sample! {
-    rows_per_second => "rows_per_second", 1.0, "Rows that were committed in the target, per second.";
+    rows_per_second => "rows_per_second", 1.0, "Rows that the target took, committed or not yet, per second.";
     bytes_per_second => "bytes_per_second", 1.0, "Bytes of rows that were committed in the target, per second.";
     chunks => "interval_chunks", 1.0, "Chunks that were committed in the interval.";
     chunk_seconds_mean => "chunk_seconds", 1.0, "Mean time of a chunk from its first read to its commit.";
     chunk_rows_mean => "chunk_rows", 1.0, "Mean rows of a committed chunk.";
     chunk_bytes_mean => "chunk_bytes", 1.0, "Mean bytes of a committed chunk.";
     chunk_overhead_percent => "chunk_overhead_ratio", 0.01,
-        "Share of a chunk's time in which no row moved: begin, state row, commit, waiting for the next range.";
+        "Share of a chunk's time that its record and its commit took.";
     read_percent => "read_time_ratio", 0.01, "Share of the workers' time that went into reading the source.";
     convert_percent => "convert_time_ratio", 0.01, "Share of the workers' time that went into converting rows.";
     write_percent => "write_time_ratio", 0.01, "Share of the workers' time that went into writing to the target.";
     index_percent => "index_time_ratio", 0.01, "Share of the workers' time that went into building indexes.";
     idle_percent => "idle_time_ratio", 0.01, "Share of the workers' time in which they waited for each other.";
-    query_latency_ms_mean => "query_latency_mean_seconds", 0.001, "Mean time until a read of the source answered.";
+    query_latency_ms_mean => "query_latency_mean_seconds", 0.001,
+        "Mean time in which the source gave a chunk, or a key that ends one.";
     query_latency_ms_p95 => "query_latency_p95_seconds", 0.001,
-        "95th percentile of the time until a read of the source answered.";
+        "95th percentile of the time in which the source gave a chunk, or a key that ends one.";
     write_latency_ms_mean => "write_latency_mean_seconds", 0.001, "Mean time that the target took for a chunk.";
     write_latency_ms_p95 => "write_latency_p95_seconds", 0.001,
         "95th percentile of the time that the target took for a chunk.";
-    commit_latency_ms_mean => "commit_latency_mean_seconds", 0.001, "Mean time that the target took for a commit.";
+    commit_latency_ms_mean => "commit_latency_mean_seconds", 0.001,
+        "Mean time that the target took for a chunk's record and its commit.";
     queue_rows => "queue_rows", 1.0, "Rows that waited between readers and writers, at the interval's end.";
     queue_bytes => "queue_bytes", 1.0, "Bytes that waited between readers and writers, at the interval's end.";
     queue_full_percent => "queue_full_ratio", 0.01,
-        "Share of the interval in which a reader waited for room between readers and writers.";
-    queue_empty_percent => "queue_empty_ratio", 0.01, "Share of the interval in which a writer waited for rows.";
-    active_writers => "active_writers", 1.0, "Writers that were at work, mean over the interval.";
-    active_readers => "active_readers", 1.0, "Readers that were at work, mean over the interval.";
+        "Time that readers waited for room between them and writers, summed, as a share of the interval; 1 at most.";
+    queue_empty_percent => "queue_empty_ratio", 0.01,
+        "Time that writers waited for rows, summed, as a share of the interval; 1 at most.";
+    active_writers => "active_writers", 1.0, "Writers that were at work, at the interval's end.";
+    active_readers => "active_readers", 1.0, "Readers that were at work, at the interval's end.";
     index_builds => "index_builds", 1.0, "Indexes that were being built at the interval's end.";
     memory_mb => "memory_bytes", 1_048_576.0, "Memory of the run's process at the interval's end.";
     memory_percent => "memory_ratio", 0.01, "Memory of the run's process as a share of what it may have.";
@@ -163,14 +166,13 @@ sample! {
     checkpoints_requested => "interval_checkpoints_requested", 1.0,
         "Checkpoints of the target that came because its WAL was full.";
     wal_bytes_per_second => "wal_bytes_per_second", 1.0, "WAL that the target wrote, per second.";
-    replication_lag_bytes => "replication_lag_bytes", 1.0, "How far the target's slowest replica is behind.";
+    replication_lag_seconds => "replication_lag_seconds", 1.0, "How far the target's slowest replica is behind.";
     lock_waits => "lock_waits", 1.0, "Sessions of the target that waited for a lock, at the interval's end.";
     source_connections => "source_connections", 1.0, "Connections of the run to the source, at the interval's end.";
     target_connections => "target_connections", 1.0, "Connections of the run to the target, at the interval's end.";
     tables_done => "tables_done", 1.0, "Tables whose rows are all there.";
     tables_total => "tables", 1.0, "Tables of the run.";
-    table_percent => "table_progress_ratio", 0.01, "How much of the tables in work is there, by rows.";
-    run_percent => "progress_ratio", 0.01, "How much of the whole run is there, by bytes.";
+    run_percent => "progress_ratio", 0.01, "How much of the whole run is there, by rows.";
     eta_seconds => "eta_seconds", 1.0, "Time until all rows are there, at this interval's pace.";
 }
 
@@ -193,6 +195,15 @@ impl Sample {
             percent(self.machine_cpu_percent),
             percent(throughput_trend),
         )
+    }
+
+    /// Every metric that is known, by its name: for the log at debug, behind [`Self::log_line`].
+    pub fn metrics_line(&self) -> String {
+        let known = METRICS.iter().filter_map(|metric| {
+            let value = metric.of(self)?;
+            Some(format!("{}={}", metric.name, figure(value)))
+        });
+        format!("Metrics of the interval: {}", known.collect::<Vec<_>>().join(", "))
     }
 
     /// The metrics in Prometheus' text format; what is unknown leaves no line. All are gauges, because they are of
@@ -259,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_that_is_known_is_in_the_log() {
+        let sample = Sample { query_latency_ms_p95: Some(0.25), ..fixtures::sample(150_000.0) };
+        assert_eq!(
+            sample.metrics_line(),
+            "Metrics of the interval: rows_per_second=150000, query_latency_ms_p95=0.25, memory_mb=512, \
+             memory_percent=48, machine_cpu_percent=62"
+        );
+    }
+
+    #[test]
     fn what_is_unknown_is_called_unknown() {
         let nothing = Sample::unknown(
             DateTime::UNIX_EPOCH,
@@ -307,7 +328,7 @@ mod tests {
             "leverd_migrate_memory_bytes 536870912\n",
             "leverd_migrate_query_latency_p95_seconds 0.25\n",
             "# TYPE leverd_migrate_memory_ratio gauge\n",
-            "# HELP leverd_migrate_rows_per_second Rows that were committed in the target, per second.\n",
+            "# HELP leverd_migrate_rows_per_second Rows that the target took, committed or not yet, per second.\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

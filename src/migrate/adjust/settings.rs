@@ -43,6 +43,16 @@ impl Parameter {
             Self::Buffers => (Buffers::LEAST, Buffers::MOST),
         }
     }
+
+    /// The most that one step may make of `value`: the double; 2 more, where the double is hardly a step; and where
+    /// chunks are small eight times as many rows, for each of them costs as much as a large one.
+    pub fn one_step_up(self, value: u32) -> u32 {
+        let double = value.saturating_mul(2).max(value.saturating_add(2));
+        match self {
+            Self::ChunkRows => value.saturating_mul(8).min(SMALL_CHUNK).max(double),
+            Self::Writers | Self::Readers | Self::Buffers => double,
+        }
+    }
 }
 
 impl fmt::Display for Parameter {
@@ -50,6 +60,9 @@ impl fmt::Display for Parameter {
         f.pad(self.name())
     }
 }
+
+/// Up to so many rows a chunk may become eight times as large in one step.
+const SMALL_CHUNK: u32 = 100_000;
 
 /// A value that is not allowed, with what is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -160,16 +173,6 @@ pub struct Settings {
     pub buffers: Buffers,
 }
 
-/// When a change may take effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Boundary {
-    /// At the next chunk.
-    Chunk,
-    /// When the next table begins: readers are set up for a table.
-    Table,
-}
-
 impl Settings {
     /// Takes values that are inside their bounds.
     ///
@@ -212,19 +215,6 @@ impl Settings {
     /// Which of them are others in `next`.
     pub fn changed(&self, next: &Self) -> Vec<Parameter> {
         Parameter::ALL.into_iter().filter(|parameter| self.get(*parameter) != next.get(*parameter)).collect()
-    }
-
-    /// When the step to `next` is wholly in effect; `None`: nothing changes. The requirement lets a chunk's size wait
-    /// for the next table; in a run of one table that never comes, and every chunk is cut anew, so it waits for a
-    /// chunk.
-    pub fn boundary(&self, next: &Self) -> Option<Boundary> {
-        self.changed(next)
-            .into_iter()
-            .map(|parameter| match parameter {
-                Parameter::Writers | Parameter::ChunkRows => Boundary::Chunk,
-                Parameter::Readers | Parameter::Buffers => Boundary::Table,
-            })
-            .max()
     }
 }
 
@@ -346,14 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_knows_what_changes_and_when() {
+    fn a_step_knows_what_changes() {
         let now = settings();
         assert!(now.changed(&now).is_empty());
-        assert_eq!(now.boundary(&now), None);
         let wider = now.with(Parameter::Writers, 6).unwrap();
         assert_eq!(now.changed(&wider), [Parameter::Writers]);
-        assert_eq!(now.boundary(&wider), Some(Boundary::Chunk));
-        assert_eq!(now.boundary(&wider.with(Parameter::Readers, 3).unwrap()), Some(Boundary::Table));
     }
 
     #[test]

@@ -37,7 +37,7 @@ const HARM_BEYOND_DRIFT: f64 = 0.05;
 /// What is meant to be no slower must be shown to lose less than this share.
 const NO_SLOWER: f64 = 0.05;
 /// Memory above this, percent of what the run may have, calls for relief.
-pub(super) const MEMORY_PRESSURE: f64 = 85.0;
+pub(in crate::migrate) const MEMORY_PRESSURE: f64 = 85.0;
 /// Memory above this, percent, is relieved at any cost of speed: a run that is killed is slower.
 pub(super) const MEMORY_DANGER: f64 = 95.0;
 
@@ -48,7 +48,7 @@ pub struct Reading {
     pub at: Moment,
     /// What was going on.
     pub phase: Phase,
-    /// Rows that were committed in the target, per second; `None` is unknown.
+    /// Rows that the target took, per second; `None` is unknown.
     pub rows_per_second: Option<f64>,
     /// Memory of the process as a share of what it may have, 0 to 100; `None` is unknown.
     pub memory_percent: Option<f64>,
@@ -226,16 +226,6 @@ impl Trial {
             applied_at: None,
             looks: 0,
         })
-    }
-
-    /// The decision on trial.
-    pub fn decision(&self) -> &Decision {
-        &self.decision
-    }
-
-    /// The settings without it.
-    pub fn before(&self) -> &Settings {
-        &self.before
     }
 
     /// Notes that the change is in effect since `now`: the workers are there, chunks are cut by the new size.

@@ -10,7 +10,8 @@ use super::{Adjuster, Open, logged};
 use crate::migrate::adjust::cost::Usage;
 use crate::migrate::adjust::rules::{self, Ruled, View};
 use crate::migrate::adjust::{
-    BASELINE, Brain, Decision, Gate, Goal, Lookup, Moment, Sample, Stage, Trial, failure_line, prompt,
+    BASELINE, Brain, Decision, Gate, Goal, Lookup, MEMORY_PRESSURE, Moment, Sample, Stage, Trial,
+    failure_line, prompt,
 };
 use crate::migrate::brain::learner::{self, Learned};
 use crate::migrate::brain::{AskError, Decider, Service};
@@ -19,8 +20,6 @@ use serde_json::Value;
 
 /// Memory that grows by more than this in an interval, percent, is told.
 const MEMORY_GROWS: f64 = 5.0;
-/// Memory above this, percent of what the run may have, is told, and relieved while a model's decision stands.
-const MEMORY_PRESSURE: f64 = 85.0;
 
 impl Adjuster {
     /// Takes the sample of an interval that is over, and decides. Afterwards [`Adjuster::take_question`] may have a
@@ -83,6 +82,7 @@ impl Adjuster {
         let trends = self.window.trends();
         let Some(latest) = self.window.latest() else { return };
         events.push(Event::debug(latest.log_line(trends.throughput_percent)));
+        events.push(Event::debug(latest.metrics_line()));
         if trends.memory_growth_percent.is_some_and(|percent| percent > MEMORY_GROWS) {
             events.push(Event::debug("Memory increasing: true"));
         }

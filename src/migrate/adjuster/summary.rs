@@ -6,7 +6,7 @@
 use super::event::Adjustment;
 use crate::migrate::adjust::Settings;
 use crate::migrate::adjust::cost::{Bill, Tally};
-use crate::migrate::brain::learner::{Experience, Features, PastRun};
+use crate::migrate::brain::learner::{Features, PastRun};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -85,13 +85,8 @@ impl Summary {
         }
     }
 
-    /// What the learner remembers of the run's trials. `run`: its id.
-    pub fn experiences(&self, run: &str) -> Vec<Experience> {
-        self.adjustments.iter().filter_map(|adjustment| adjustment.experience(run)).collect()
-    }
-
-    /// What the learner remembers of the run itself. `bytes_per_second`: of rows, while it copied, for
-    /// `copying_seconds`.
+    /// What the learner remembers of the run itself; of its trials [`Adjustment::experience`]. `bytes_per_second`: of
+    /// rows, while it copied, for `copying_seconds`.
     pub fn past_run(&self, run: &str, bytes_per_second: Option<f64>, copying_seconds: f64) -> PastRun {
         PastRun {
             run: run.to_owned(),

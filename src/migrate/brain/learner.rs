@@ -8,9 +8,9 @@
 //! and fits nothing: it looks up what happened in the nearest cases, so that a person can do the sum again.
 //!
 //! The sum. A trial counts by its likeness to the present case, 1 to 0 (`likeness.rs`), and at most two trials of
-//! one run count for a step. The expected gain of a step is the mean of their gains (as logarithms), as if two more
-//! trials had brought nothing. It acts where the trials are worth at least two, that gain is at least 3 %, and it
-//! is more than its standard error.
+//! one run count for a step. What was put back counts for no gain at best. The expected gain of a step is the mean of
+//! their gains (as logarithms), as if two more trials had brought nothing. It acts where the trials are worth at least
+//! two, that gain is at least 3 %, and it is more than its standard error.
 
 mod likeness;
 mod start;
@@ -18,8 +18,8 @@ mod start;
 pub use likeness::{Context, Features, Pressure};
 pub use start::{PastRun, predict_start};
 
-use crate::migrate::adjust::rules::View;
-use crate::migrate::adjust::{Action, Brain, Confidence, Decision, Parameter, Settings};
+use crate::migrate::adjust::rules::{MEMORY_ROOM, View};
+use crate::migrate::adjust::{Action, Brain, Confidence, Decision, MEMORY_PRESSURE, Parameter, Settings};
 use crate::model::Verdict;
 use likeness::likeness;
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,6 @@ const NOISE: f64 = 0.05;
 const LEAST_LIKENESS: f64 = 0.1;
 /// Trials of one run resemble each other, so no more of them count for a step.
 const MOST_OF_A_RUN: usize = 2;
-/// Memory above this, percent, is the rules' matter.
-const MEMORY_PRESSURE: f64 = 85.0;
-/// Nothing grows unless memory is known to be below this, percent.
-const MEMORY_ROOM: f64 = 70.0;
 
 /// What is remembered of earlier runs, and of this one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -73,12 +69,16 @@ pub struct Experience {
 }
 
 impl Experience {
-    /// What it brought, as a logarithm; `None`: nothing was learned.
+    /// What it brought, as a logarithm; `None`: nothing was learned. What was put back is no gain, whatever rows per
+    /// second did: a gain was not shown, or memory was not freed.
     fn gain(&self) -> Option<f64> {
-        if self.verdict == Verdict::Undecided {
-            return None;
-        }
-        self.change.filter(|change| change.is_finite()).map(|change| change.clamp(-0.9, 3.0).ln_1p())
+        let change = self.change.filter(|change| change.is_finite())?;
+        let counted = match self.verdict {
+            Verdict::Kept => change,
+            Verdict::Reverted => change.min(0.0),
+            Verdict::Undecided => return None,
+        };
+        Some(counted.clamp(-0.9, 3.0).ln_1p())
     }
 
     /// Whether it was this step.
@@ -144,6 +144,7 @@ pub fn decide(records: &Records, features: &Features, view: &View<'_>) -> Learne
         return Learned::Deferred("nothing was measured yet".to_owned());
     };
     let memory = latest.memory_percent.filter(|percent| percent.is_finite());
+    // Short memory is the rules' matter, and nothing grows unless memory is known to be there.
     if memory.is_some_and(|percent| percent > MEMORY_PRESSURE) {
         return Learned::Deferred("memory is short, which is the rules' matter".to_owned());
     }

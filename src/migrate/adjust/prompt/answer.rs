@@ -5,8 +5,9 @@
 //! JSON makes it panic; what a model wrote is shown cut to one short line. A refused answer changes nothing.
 
 use super::super::settings::{Caps, OutOfBounds, Settings};
-use super::super::{Action, Brain, Confidence, Decision, Incoherent, one_line};
+use super::super::{Action, Brain, Confidence, Decision, Incoherent};
 use super::{Api, TOOL};
+use crate::migrate::quote::one_line;
 use serde_json::{Map, Value};
 
 /// Of a model's reasoning so many characters are kept.

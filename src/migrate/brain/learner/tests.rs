@@ -123,6 +123,17 @@ fn too_little_is_known_defers_to_the_rules() {
 }
 
 #[test]
+fn what_was_put_back_is_never_learned_as_good() {
+    let put_back = three_good_ones()
+        .into_iter()
+        .map(|trial| Experience { verdict: Verdict::Reverted, ..trial })
+        .collect();
+    let learned = learned(put_back);
+    let why = why_not(&learned);
+    assert!(why.contains("writers up: 3 like trials of 3 runs brought +0.0 % on average"), "{why}");
+}
+
+#[test]
 fn trials_that_contradict_each_other_prove_nothing() {
     let mixed = vec![
         trial("a", Parameter::Writers, 6, 0.4),
