@@ -72,6 +72,8 @@ pub struct Partition {
     pub bound: String,
     /// How it is partitioned itself; `None`: a leaf, with rows.
     pub key: Option<String>,
+    /// What was said of it.
+    pub comment: Option<String>,
 }
 
 /// A type that a user made, which columns may have.

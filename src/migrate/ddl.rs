@@ -8,7 +8,8 @@
 //!
 //! What PostgreSQL writes about itself is taken over as it is; what MySQL writes is translated where it means the same
 //! here, and else told. Checks come after the rows and are validated apart: a row that MySQL had let in is better kept,
-//! and the check told as broken, than lost.
+//! and the check told as broken, than lost. A partitioned table is made with its partitions: rows are written into the
+//! table, and the target puts each where it belongs.
 
 mod column_types;
 mod columns;
@@ -20,16 +21,19 @@ mod indexes;
 mod layout;
 mod mysql_lexer;
 mod names;
+mod partition_indexes;
+mod partitions;
 mod renaming;
 mod sequences;
 mod tables;
 mod typed;
 mod views;
 
-use super::catalog::UserType;
+use super::catalog::{Partitioned, UserType};
 use super::quote;
 use super::schema::{Schema, TableName};
 use super::types::{Engine, NoteKind};
+use crate::config::TargetMode;
 use layout::Layout;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,10 +71,14 @@ pub enum Kind {
     Sequence,
     /// Makes a table.
     Table,
+    /// Makes a partition of a table.
+    Partition,
     /// Empties tables.
     Truncate,
     /// Builds an index.
     Index,
+    /// Makes an index of a partitioned table, of those that its partitions have: behind them.
+    PartitionedIndex,
     /// Makes a primary key, a unique constraint or a check.
     Constraint,
     /// Makes a foreign key.
@@ -111,64 +119,39 @@ pub struct Note {
     pub text: String,
 }
 
-/// What happens to tables that the target has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetMode {
-    /// They are dropped and made anew.
-    DropRecreate,
-    /// They are emptied.
-    Truncate,
-    /// They are kept, and rows are written over rows with the same key. Primary keys are made before the load.
-    Upsert,
-}
-
-/// How names are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NameCase {
-    /// As in the source. `Orders` must be quoted in every query.
-    Keep,
-    /// In lower case, with MySQL as the source.
-    Lower,
-}
-
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Whose words the schema is in.
     pub engine: Engine,
-    /// What happens to tables that are there.
+    /// What happens to tables that are there. Where their rows stay, primary keys are made before the load.
     pub mode: TargetMode,
     /// Schemas of the source's that are called otherwise in the target. Several may become one.
     pub schemas: BTreeMap<String, String>,
-    /// How names are written.
-    pub case: NameCase,
     /// Types to make, each after those that it needs. A type without a definition must exist.
     pub types: Vec<UserType>,
+    /// How tables are partitioned, with PostgreSQL as the source. Those of other tables count for nothing.
+    pub partitioned: Vec<Partitioned>,
     /// Whether to build indexes that are not unique. Unique ones are always built.
     pub indexes: bool,
     /// Whether to make foreign keys.
     pub foreign_keys: bool,
     /// Whether to make checks.
     pub checks: bool,
-    /// Whether to make views.
-    pub views: bool,
 }
 
 impl Options {
-    /// Everything is made, under its own name; no types.
+    /// Everything is made, under its own name; no types, and no partitions.
     pub fn new(engine: Engine, mode: TargetMode) -> Self {
         Self {
             engine,
             mode,
             schemas: BTreeMap::new(),
-            case: NameCase::Keep,
             types: Vec::new(),
+            partitioned: Vec::new(),
             indexes: true,
             foreign_keys: true,
             checks: true,
-            views: true,
         }
     }
 }
@@ -181,6 +164,10 @@ pub struct Ddl {
     pub statements: Vec<Statement>,
     /// What every table that is moved is in the target.
     pub tables: Vec<TargetTable>,
+    /// The target's names of all partitions of theirs. Where tables are dropped, so is what has such a name.
+    pub partitions: Vec<TableName>,
+    /// Sequences that no column owns: their names in the source and in the target.
+    pub sequences: Vec<(TableName, TableName)>,
     /// What is not the same. What is lost with a type is told by the column.
     pub notes: Vec<Note>,
     /// What is named otherwise.
@@ -202,7 +189,10 @@ pub fn plan(schema: &Schema, options: &Options) -> Ddl {
     tables::tables(&layout, &mut out);
     existing::truncate(&layout, &mut out);
     for laid in &layout.tables {
-        indexes::indexes(&layout, laid, &mut out);
+        match &laid.partitioning {
+            None => indexes::indexes(&layout, laid, &mut out),
+            Some(tree) => partition_indexes::indexes(&layout, laid, tree, &mut out),
+        }
         constraints::checks(&layout, laid, &mut out);
     }
     constraints::foreign_keys(&layout, &mut out);
@@ -215,11 +205,43 @@ pub fn plan(schema: &Schema, options: &Options) -> Ddl {
     Ddl {
         statements: out.statements,
         tables: layout.tables.iter().map(|laid| laid.public()).collect(),
+        partitions: partition_names(&layout),
+        sequences: sequence_names(&layout),
         notes: out.notes,
         must_exist: must_exist(&layout),
         collisions: layout.collisions,
         refused: layout.refused,
     }
+}
+
+impl Ddl {
+    /// Has sequences that no column owns go on with other values, by their names in the source.
+    pub fn go_on_with(&mut self, next: &BTreeMap<TableName, i64>) {
+        let mut statements: BTreeMap<String, String> = BTreeMap::new();
+        for (source, target) in &self.sequences {
+            if let Some(next) = next.get(source) {
+                statements.insert(sequences::next_of(target), sequences::next_value(target, *next));
+            }
+        }
+        for statement in self.statements.iter_mut().filter(|statement| statement.kind == Kind::NextValue) {
+            if let (None, Some(sql)) = (&statement.table, statements.get(&statement.describes)) {
+                statement.sql.clone_from(sql);
+            }
+        }
+    }
+}
+
+fn sequence_names(layout: &Layout<'_>) -> Vec<(TableName, TableName)> {
+    let sources = layout.schema.sequences.iter().map(|sequence| sequence.name.clone());
+    sources.zip(layout.sequences.iter().cloned()).collect()
+}
+
+fn partition_names(layout: &Layout<'_>) -> Vec<TableName> {
+    let mut names = Vec::new();
+    for laid in &layout.tables {
+        names.extend(laid.partitions().iter().map(|partition| partition.name.clone()));
+    }
+    names
 }
 
 /// Types and collations that are named and not made.

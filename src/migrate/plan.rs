@@ -7,12 +7,12 @@
 //! Decisions: tables are numbered by size, the largest first, since they are begun in that order and their indexes take
 //! longest. A type that the target cannot have stops the run: to leave a table out is a person's choice.
 
-use super::catalog::{Catalog, Relation, Remark};
+use super::catalog::{Catalog, Partitioned, Relation, Remark, UserType};
 use super::ddl::{self, Ddl, Note, Options, Phase, RefusedColumn, TargetColumn};
 use super::schema::{Table, TableName};
-use super::selection::{Case, List, Selection, SelectionError};
+use super::selection::{Case, List, Selection};
 use super::types::{Engine, Transfer};
-use crate::config::{DatabaseEngine, MigrationConfig, TablePattern, TargetMode};
+use crate::config::{DatabaseEngine, MigrationConfig, TargetMode};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -21,9 +21,6 @@ use std::fmt::Write as _;
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// A pattern cannot be read.
-    #[error(transparent)]
-    Selection(#[from] SelectionError),
     /// Nothing is left to move.
     #[error("nothing is to be moved: {why}")]
     Nothing {
@@ -99,19 +96,21 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
         DatabaseEngine::MySql | DatabaseEngine::MariaDb => Engine::MySql,
     };
     let Catalog { mut schema, relations, types, mut remarks, partitioned } = catalog;
-    remarks.extend(partitioned.iter().map(|table| Remark {
-        subject: super::quote::shown(&table.table),
-        text: format!("is partitioned by {}: it becomes one table with all rows", table.key),
-    }));
     let wanted = |name: &TableName| name.schema == config.source.schema;
+    for tree in partitioned.iter().filter(|tree| !wanted(&tree.table)) {
+        let of = super::quote::shown(&tree.table);
+        let here = tree.partitions.iter().filter(|partition| wanted(&partition.name));
+        remarks.extend(here.map(|partition| Remark {
+            subject: super::quote::shown(&partition.name),
+            text: format!("is a partition of {of}, which is in another schema: it is left out"),
+        }));
+    }
     schema.tables.retain(|table| wanted(&table.name));
     schema.views.retain(|view| wanted(&view.name));
     schema.sequences.retain(|sequence| wanted(&sequence.name));
     let case = if engine == Engine::Postgres { Case::Matters } else { Case::Ignored };
-    let typed = |patterns: &[TablePattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let filter = &config.settings.tables;
-    let selected = Selection::new(&typed(&filter.include), &typed(&filter.exclude), case)?.apply(schema);
-    let options = options_of(engine, config, types);
+    let selected = Selection::new(&config.settings.tables, case).apply(schema);
+    let options = options_of(engine, config, types, partitioned);
     let ddl = ddl::plan(&selected.schema, &options);
     if !ddl.refused.is_empty() {
         return Err(PlanError::Refused { refused: ddl.refused });
@@ -148,14 +147,13 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
     })
 }
 
-fn options_of(engine: Engine, config: &MigrationConfig, types: Vec<super::catalog::UserType>) -> Options {
+fn options_of(
+    engine: Engine,
+    config: &MigrationConfig,
+    types: Vec<UserType>,
+    partitioned: Vec<Partitioned>,
+) -> Options {
     let settings = &config.settings;
-    let mode = match settings.target_mode {
-        TargetMode::DropRecreate => ddl::TargetMode::DropRecreate,
-        TargetMode::Truncate => ddl::TargetMode::Truncate,
-        // Both leave what is there, and want the key before the rows.
-        TargetMode::Append | TargetMode::Upsert => ddl::TargetMode::Upsert,
-    };
     let mut schemas = BTreeMap::new();
     if config.source.schema != config.target.schema {
         schemas.insert(config.source.schema.clone(), config.target.schema.clone());
@@ -163,10 +161,11 @@ fn options_of(engine: Engine, config: &MigrationConfig, types: Vec<super::catalo
     Options {
         schemas,
         types,
+        partitioned,
         indexes: settings.create_indexes,
         foreign_keys: settings.create_foreign_keys,
         checks: settings.create_check_constraints,
-        ..Options::new(engine, mode)
+        ..Options::new(engine, settings.target_mode)
     }
 }
 
@@ -201,15 +200,45 @@ fn planned(
     tables
 }
 
+impl PlannedTable {
+    /// Its columns' types, and the power of 1.25 that is next to its bytes a row.
+    fn kind(&self) -> (Vec<&str>, u32) {
+        let types = self.laid.iter().map(|column| column.mapped.target.as_str()).collect();
+        let row_bytes = self.bytes as f64 / self.rows.max(1) as f64;
+        (types, row_bytes.max(1.0).log(1.25).round() as u32)
+    }
+}
+
 /// Rows of a relation, counted by the source or guessed.
 pub(crate) fn rows_of(relation: &Relation) -> u64 {
     relation.estimated_rows.unwrap_or_else(|| relation.bytes.unwrap_or(0) / GUESSED_ROW_BYTES)
 }
 
 impl Plan {
+    /// For each table the number of the first one like it: as many bytes a row, but for a quarter, in columns of the
+    /// same types. Rows per second of like tables can be compared.
+    pub fn kinds(&self) -> Vec<u32> {
+        let mut first = BTreeMap::new();
+        (0_u32..)
+            .zip(&self.tables)
+            .map(|(number, table)| *first.entry(table.kind()).or_insert(number))
+            .collect()
+    }
+
     /// The statements of a phase.
     pub fn statements(&self, phase: Phase) -> impl Iterator<Item = &ddl::Statement> {
         self.ddl.statements.iter().filter(move |statement| statement.phase == phase)
+    }
+
+    /// The schemas of the target that tables and their partitions are in, `configured` first.
+    pub fn target_schemas(&self, configured: &str) -> Vec<String> {
+        let mut schemas = vec![configured.to_owned()];
+        for name in self.tables.iter().map(|table| &table.target).chain(&self.ddl.partitions) {
+            if !schemas.contains(&name.schema) {
+                schemas.push(name.schema.clone());
+            }
+        }
+        schemas
     }
 
     /// What is the same in two plans that move the same into the same: tables, columns and statements. The values that
@@ -239,8 +268,67 @@ impl Plan {
         hash
     }
 
+    /// From now on sequences go on as `newer` has it, a plan of the same that was made later. One that is not in it
+    /// stays as it was.
+    pub(crate) fn take_positions(&mut self, newer: &Self) {
+        let is_position = |statement: &&ddl::Statement| statement.kind == ddl::Kind::NextValue;
+        let newest: BTreeMap<&str, &str> = newer
+            .ddl
+            .statements
+            .iter()
+            .filter(is_position)
+            .map(|statement| (statement.describes.as_str(), statement.sql.as_str()))
+            .collect();
+        for statement in &mut self.ddl.statements {
+            let is_position = statement.kind == ddl::Kind::NextValue;
+            if let Some(sql) = newest.get(statement.describes.as_str()).filter(|_| is_position) {
+                statement.sql = (*sql).to_owned();
+            }
+        }
+    }
+
     /// What is not the same in the target, with what it is about.
     pub fn notes(&self) -> &[Note] {
         &self.ddl.notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A view, and behind it these positions of sequences: what they are about, and their statements.
+    fn plan_with(positions: &[(&str, &str)]) -> Plan {
+        let statement = |kind: ddl::Kind, describes: &str, sql: &str| ddl::Statement {
+            phase: Phase::Last,
+            kind,
+            table: None,
+            sql: sql.to_owned(),
+            describes: describes.to_owned(),
+        };
+        let mut statements = vec![statement(ddl::Kind::View, "a", "CREATE VIEW a")];
+        let positions = positions.iter();
+        statements.extend(positions.map(|&(about, sql)| statement(ddl::Kind::NextValue, about, sql)));
+        Plan {
+            engine: Engine::Postgres,
+            tables: Vec::new(),
+            ddl: Ddl { statements, ..Ddl::default() },
+            remarks: Vec::new(),
+            left_out: Vec::new(),
+            matched_nothing: Vec::new(),
+            dropped_foreign_keys: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn sequences_go_on_from_where_they_stand_later() {
+        let mut plan = plan_with(&[("a", "to 1"), ("b", "to 2"), ("gone", "to 3")]);
+        let hash = plan.hash();
+        let newer = plan_with(&[("b", "to 9"), ("new", "to 5"), ("a", "to 1")]);
+        plan.take_positions(&newer);
+        let sql: Vec<&str> = plan.ddl.statements.iter().map(|statement| statement.sql.as_str()).collect();
+        assert_eq!(sql, ["CREATE VIEW a", "to 1", "to 9", "to 3"]);
+        // It is still the same plan, to a run that goes on.
+        assert_eq!(plan.hash(), hash);
     }
 }

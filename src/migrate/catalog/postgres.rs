@@ -3,7 +3,7 @@
 //! Ten queries in one transaction that is rolled back, whatever the number of tables. Then the sequences' present
 //! values, 500 to a query and each query on its own: reading a sequence locks it until the end of its transaction, and
 //! ten thousand locks at once would fill the server's lock table. Values of sequences obey no snapshot anyway; whoever
-//! moves a live database reads them again at the end ([`next_values`]).
+//! moves a live database reads them again once it has its snapshot ([`next_values`]).
 //!
 //! Always holds: every name in an expression or definition is qualified (`search_path` is empty), whatever the role's
 //! settings are; no right is needed but to connect, and what may not be read is told in a remark.

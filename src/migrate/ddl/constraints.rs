@@ -3,7 +3,8 @@
 //! Goes in: tables that were laid out. Comes out: `ADD CONSTRAINT … NOT VALID`, which reads no row and keeps new ones
 //! right, and `VALIDATE CONSTRAINT`, which reads the rows and lets others write meanwhile. Always holds: a foreign
 //! key is made only where the target can have it: its table is moved, and what it refers to is unique there. MySQL
-//! asks for neither.
+//! asks for neither. One of a partitioned table, or to one, is validated as it is made: before version 18 PostgreSQL
+//! has no other way for the first, and leaves the second's parts for each partition marked as not valid.
 
 use super::expression::{condition, same_name};
 use super::layout::{Laid, Layout};
@@ -54,7 +55,7 @@ fn check_condition(
 }
 
 fn add_check(laid: &Laid<'_>, name: &str, condition: &str, out: &mut Out) {
-    let sql = add(laid, name, &format!("CHECK ({condition})"));
+    let sql = add(laid, name, &format!("CHECK ({condition}) NOT VALID"));
     let text = format!("check {name} of {}", shown(&laid.name));
     out.say(Phase::AfterLoad, Kind::Constraint, Some(&laid.source.name), sql, text.clone());
     let sql = validate(laid, name);
@@ -72,7 +73,11 @@ pub(super) fn foreign_keys(layout: &Layout<'_>, out: &mut Out) {
                 Ok(words) => {
                     let source = Some(&laid.source.name);
                     let text = format!("foreign key {name} of {}", shown(&laid.name));
-                    let sql = add(laid, name, &words);
+                    if is_of_partitions(layout, laid, key) {
+                        out.say(Phase::Validate, Kind::ForeignKey, source, add(laid, name, &words), text);
+                        continue;
+                    }
+                    let sql = add(laid, name, &format!("{words} NOT VALID"));
                     out.say(Phase::Validate, Kind::ForeignKey, source, sql, text.clone());
                     let sql = validate(laid, name);
                     out.say(Phase::Validate, Kind::Validation, source, sql, format!("rows against {text}"));
@@ -84,6 +89,12 @@ pub(super) fn foreign_keys(layout: &Layout<'_>, out: &mut Out) {
             }
         }
     }
+}
+
+/// Whether a partitioned table is at either end.
+fn is_of_partitions(layout: &Layout<'_>, laid: &Laid<'_>, key: &ForeignKey) -> bool {
+    let other = layout.table(&key.refers_to);
+    laid.partitioning.is_some() || other.is_some_and(|other| other.partitioning.is_some())
 }
 
 /// Puts what makes foreign keys before what validates.
@@ -143,7 +154,7 @@ fn is_unique(table: &Table, columns: &[String]) -> bool {
 
 fn add(laid: &Laid<'_>, name: &str, words: &str) -> String {
     let table = qualified(&laid.name);
-    let sql = format!("ALTER TABLE {table} ADD CONSTRAINT {} {words} NOT VALID", identifier(name));
+    let sql = format!("ALTER TABLE {table} ADD CONSTRAINT {} {words}", identifier(name));
     unless(&constraint_named(&laid.name, name), &sql)
 }
 

@@ -3,7 +3,8 @@
 //! Goes in: the layout. Comes out: `DROP` or `TRUNCATE`, or nothing. Always holds: there is no `CASCADE`: what somebody
 //! else has made on top of these tables stops the statement and is named by the server, instead of vanishing. So tables
 //! that refer to each other go in one statement, and a statement has no more tables than a server with its usual
-//! `max_locks_per_transaction` can lock, unless that many hang together.
+//! `max_locks_per_transaction` can lock, unless that many hang together. Partitions count as tables: they go with
+//! theirs, and what has such a name and is a table of its own goes too.
 
 use super::layout::{Laid, Layout};
 use super::{Kind, Out, Phase, TargetMode};
@@ -19,13 +20,11 @@ pub(super) fn drops(layout: &Layout<'_>, out: &mut Out) {
     if layout.options.mode != TargetMode::DropRecreate {
         return;
     }
-    if layout.options.views {
-        // Who reads goes before what is read.
-        for (view, name) in layout.schema.views.iter().zip(&layout.views).rev() {
-            let kind = if view.materialized { "MATERIALIZED VIEW" } else { "VIEW" };
-            let sql = format!("DROP {kind} IF EXISTS {}", qualified(name));
-            out.say(Phase::BeforeLoad, Kind::Drop, None, sql, format!("old view {}", shown(name)));
-        }
+    // Who reads goes before what is read.
+    for (view, name) in layout.schema.views.iter().zip(&layout.views).rev() {
+        let kind = if view.materialized { "MATERIALIZED VIEW" } else { "VIEW" };
+        let sql = format!("DROP {kind} IF EXISTS {}", qualified(name));
+        out.say(Phase::BeforeLoad, Kind::Drop, None, sql, format!("old view {}", shown(name)));
     }
     on_batches(layout, out, Kind::Drop, "DROP TABLE IF EXISTS", "old");
     for name in &layout.sequences {
@@ -44,7 +43,12 @@ pub(super) fn truncate(layout: &Layout<'_>, out: &mut Out) {
 fn on_batches(layout: &Layout<'_>, out: &mut Out, kind: Kind, command: &str, what: &str) {
     for batch in batches(layout) {
         let tables: Vec<&Laid<'_>> = batch.iter().filter_map(|at| layout.tables.get(*at)).collect();
-        let names: Vec<String> = tables.iter().map(|laid| qualified(&laid.name)).collect();
+        let mut names: Vec<String> = tables.iter().map(|laid| qualified(&laid.name)).collect();
+        if kind == Kind::Drop {
+            // Behind their tables: no partition can be dropped first that foreign keys refer to.
+            let partitions = tables.iter().flat_map(|laid| laid.partitions());
+            names.extend(partitions.map(|partition| qualified(&partition.name)));
+        }
         let describes = match tables.as_slice() {
             [one] => format!("{what} table {}", shown(&one.name)),
             several => format!("{what} {} tables", several.len()),
@@ -57,11 +61,15 @@ fn on_batches(layout: &Layout<'_>, out: &mut Out, kind: Kind, command: &str, wha
 /// Tables for one statement each, as places in the layout.
 fn batches(layout: &Layout<'_>) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut in_last = 0;
     for group in groups(layout) {
-        let fits = batches.last().is_some_and(|last| last.len() + group.len() <= TABLES_AT_ONCE);
-        if !fits {
+        let tables = group.iter().filter_map(|at| layout.tables.get(*at));
+        let with_partitions: usize = tables.map(|laid| 1 + laid.partitions().len()).sum();
+        if batches.is_empty() || in_last + with_partitions > TABLES_AT_ONCE {
             batches.push(Vec::new());
+            in_last = 0;
         }
+        in_last += with_partitions;
         if let Some(last) = batches.last_mut() {
             last.extend(group);
         }

@@ -3,20 +3,21 @@
 //! Goes in: a table that was laid out. Comes out: `CREATE INDEX` for each, and then `ADD CONSTRAINT … USING INDEX`,
 //! which takes a moment where building would take a lock for as long as it lasts. Always holds: an index of
 //! PostgreSQL's keeps all that its definition says after `USING`; an index of MySQL's over the beginning of a text
-//! becomes one over `left(c, n)`; what has no counterpart is told.
+//! becomes one over `left(c, n)`; what has no counterpart is told. Those of partitioned tables are made elsewhere, out
+//! of what is said here of an index.
 
 use super::expression::indexed;
 use super::layout::{Laid, Layout};
 use super::typed::Ty;
 use super::{Kind, Out, Phase, TargetMode, constraint_named, constraints_of, unless};
 use crate::migrate::quote::{identifier, identifiers, qualified, shown};
-use crate::migrate::schema::{Index, IndexPart};
+use crate::migrate::schema::{Index, IndexPart, TableName};
 use crate::migrate::types::Engine;
 
 /// Builds a table's indexes, its primary key's first, and makes their constraints.
 pub(super) fn indexes(layout: &Layout<'_>, laid: &Laid<'_>, out: &mut Out) {
     let mut constraints = Vec::new();
-    if layout.options.mode != TargetMode::Upsert {
+    if !layout.options.mode.keeps_rows() {
         constraints.extend(primary_key_statements(layout, laid, Phase::AfterLoad, out));
     }
     for (index, name) in laid.source.indexes.iter().zip(&laid.indexes) {
@@ -28,7 +29,7 @@ pub(super) fn indexes(layout: &Layout<'_>, laid: &Laid<'_>, out: &mut Out) {
                 say(out, laid, Phase::AfterLoad, Kind::Index, sql, describes("index", laid, name));
                 notes(laid, index, out);
                 if index.constraint && index.unique {
-                    let sql = using_index(laid, name, "UNIQUE", &constraint_named(&laid.name, name));
+                    let sql = using_index(&laid.name, name, "UNIQUE", &constraint_named(&laid.name, name));
                     constraints.push((sql, describes("unique constraint", laid, name)));
                 }
             }
@@ -67,19 +68,24 @@ fn primary_key_statements(
         }
     };
     let found = format!("{} AND contype = 'p'", constraints_of(&laid.name));
-    let index = identifier(name);
-    let on = format!("{index} ON {} ({})", qualified(&laid.name), identifiers(&columns));
-    let sql = format!("CREATE UNIQUE INDEX IF NOT EXISTS {on}");
+    let sql = create(&laid.name, true, name, &format!(" ({})", identifiers(&columns)));
     // A table that was kept may have its primary key under another name.
     let sql = if layout.options.mode == TargetMode::DropRecreate { sql } else { unless(&found, &sql) };
     say(out, laid, phase, Kind::Index, sql, describes("index", laid, name));
-    Some((using_index(laid, name, "PRIMARY KEY", &found), format!("primary key of {}", shown(&laid.name))))
+    let sql = using_index(&laid.name, name, "PRIMARY KEY", &found);
+    Some((sql, format!("primary key of {}", shown(&laid.name))))
 }
 
-fn using_index(laid: &Laid<'_>, name: &str, what: &str, found: &str) -> String {
+/// Builds an index. `tail`: what follows the table's name.
+pub(super) fn create(table: &TableName, unique: bool, name: &str, tail: &str) -> String {
+    let unique = if unique { "UNIQUE " } else { "" };
+    format!("CREATE {unique}INDEX IF NOT EXISTS {} ON {}{tail}", identifier(name), qualified(table))
+}
+
+/// Makes a constraint of an index, where the query `found` finds nothing. No partitioned table can have that.
+pub(super) fn using_index(table: &TableName, name: &str, what: &str, found: &str) -> String {
     let name = identifier(name);
-    let sql =
-        format!("ALTER TABLE {} ADD CONSTRAINT {name} {what} USING INDEX {name}", qualified(&laid.name));
+    let sql = format!("ALTER TABLE {} ADD CONSTRAINT {name} {what} USING INDEX {name}", qualified(table));
     unless(found, &sql)
 }
 
@@ -99,24 +105,38 @@ enum Made {
 }
 
 fn statement(layout: &Layout<'_>, laid: &Laid<'_>, index: &Index, name: &str) -> Result<Made, String> {
-    let own = identifier(name);
-    let table = qualified(&laid.name);
-    let unique = if index.unique { "UNIQUE " } else { "" };
-    let head = format!("CREATE {unique}INDEX IF NOT EXISTS {own} ON {table}");
+    Ok(match tail(layout, laid, index)? {
+        Tail::Index(tail) => Made::Index(create(&laid.name, index.unique, name, &tail)),
+        Tail::Constraint(tail) => {
+            let sql =
+                format!("ALTER TABLE {} ADD CONSTRAINT {}{tail}", qualified(&laid.name), identifier(name));
+            Made::Constraint(unless(&constraint_named(&laid.name, name), &sql))
+        }
+    })
+}
+
+/// What an index is, behind its own name and its table's.
+pub(super) enum Tail {
+    /// ` USING btree (a) WHERE …`
+    Index(String),
+    /// ` EXCLUDE USING gist (…)`: a constraint that no index can be built for first.
+    Constraint(String),
+}
+
+/// What an index is, in the target's words. `Err`: why it cannot be, as the rest of a sentence.
+pub(super) fn tail(layout: &Layout<'_>, laid: &Laid<'_>, index: &Index) -> Result<Tail, String> {
     if let Some(definition) = &index.definition {
         if let Some(tail) = after_constraint_name(definition) {
-            let tail = layout.renaming.apply(tail)?;
-            let sql = format!("ALTER TABLE {table} ADD CONSTRAINT {own}{tail}");
-            return Ok(Made::Constraint(unless(&constraint_named(&laid.name, name), &sql)));
+            return Ok(Tail::Constraint(layout.renaming.apply(tail)?));
         }
         if let Some(tail) = after_table_name(definition) {
-            return Ok(Made::Index(format!("{head}{}", layout.renaming.apply(tail)?)));
+            return Ok(Tail::Index(layout.renaming.apply(tail)?));
         }
     }
     if index.constraint && !index.unique {
         return Err("it stands behind a constraint whose definition is not known".to_owned());
     }
-    Ok(Made::Index(format!("{head}{}", of_parts(layout, laid, index)?)))
+    Ok(Tail::Index(of_parts(layout, laid, index)?))
 }
 
 /// ` USING btree ("a", left("b", 10) DESC) INCLUDE ("c") WHERE …`

@@ -2,13 +2,16 @@
 //!
 //! Goes in: a schema and the [`Options`]. Comes out: for each table that can be moved its name, columns and the names
 //! of all that belongs to it. Always holds: tables, sequences and views keep their names before indexes do; a table
-//! with a column of a refused type is left out as a whole, and told. It writes no statement.
+//! with a column of a refused type is left out as a whole, and told; what PostgreSQL would name by itself (indexes of
+//! partitions) gets its name last. It writes no statement.
 
 use super::column_types::{ColumnTypes, resolve};
 use super::expression::{Scope, generation, same_name};
 use super::names::{Collision, NameKind, Names, Space, Wanted, object_name};
+use super::partitions::{self, LaidPartition, Partitioning};
 use super::renaming::{Renaming, first_name};
-use super::{NameCase, Note, Options};
+use super::{Note, Options};
+use crate::migrate::catalog::Partitioned;
 use crate::migrate::quote::identifier;
 use crate::migrate::schema::{ColumnDefault, Schema, Table, TableName};
 use crate::migrate::types::{Engine, Mapped, NoteKind, TypeRefusal, member_check};
@@ -55,6 +58,8 @@ pub struct RefusedColumn {
 pub(super) struct Laid<'a> {
     pub(super) source: &'a Table,
     pub(super) name: TableName,
+    /// How it is partitioned; `None`: it is a plain table.
+    pub(super) partitioning: Option<Partitioning<'a>>,
     pub(super) columns: Vec<TargetColumn>,
     /// For each column what computes it.
     pub(super) generation: Vec<Option<String>>,
@@ -84,6 +89,14 @@ impl Laid<'_> {
             column.ok_or_else(|| format!("it names the column {source}, which the table has not"))
         });
         found.collect()
+    }
+
+    /// Its partitions, each after its parent; none where it is a plain table.
+    pub(super) fn partitions(&self) -> &[LaidPartition<'_>] {
+        match &self.partitioning {
+            Some(tree) => &tree.partitions,
+            None => &[],
+        }
     }
 
     /// What an expression of MySQL's about this table may use.
@@ -124,12 +137,18 @@ impl<'a> Layout<'a> {
     /// Gives everything its name. What could not be computed goes to `notes`.
     pub(super) fn new(schema: &'a Schema, options: &'a Options, notes: &mut Vec<Note>) -> Self {
         let (moved, refused) = moved_tables(schema, resolve(options.engine, schema));
-        let mut names = Names::new(options.folds_case());
-        let schemas = target_schemas(schema, options, &mut names);
+        let partitioned = partitions::of_tables(options, moved.iter().map(|(table, _)| &table.name));
+        let mut names = Names::default();
+        let schemas = target_schemas(schema, options, &partitioned, &mut names);
         let tables: Vec<TableName> = moved
             .iter()
             .map(|(table, _)| relation(&mut names, &schemas, NameKind::Table, &table.name))
             .collect();
+        let mut trees: Vec<Option<Partitioning<'a>>> = Vec::with_capacity(tables.len());
+        for (tree, root) in partitioned.into_iter().zip(&tables) {
+            let name = |source: &TableName| relation(&mut names, &schemas, NameKind::Table, source);
+            trees.push(tree.map(|tree| Partitioning::named(tree, root, name)));
+        }
         let sequences = schema.sequences.iter();
         let sequences: Vec<TableName> =
             sequences.map(|own| relation(&mut names, &schemas, NameKind::Sequence, &own.name)).collect();
@@ -140,11 +159,17 @@ impl<'a> Layout<'a> {
         for ((table, mapped), name) in moved.into_iter().zip(tables) {
             laid.push(lay(&mut names, options.engine, table, mapped, name));
         }
+        for (table, tree) in laid.iter_mut().zip(trees) {
+            let Some(mut tree) = tree else { continue };
+            tree.name_indexes(&mut names, table.source);
+            table.partitioning = Some(tree);
+        }
         let collisions = names.into_collisions();
         let renaming = Renaming::new(&schemas, &collisions);
         for table in &mut laid {
             if options.engine == Engine::Postgres {
                 move_types(table, &renaming);
+                partitions::move_keys(table, &renaming, notes);
             }
             compute(table, options.engine, &renaming, notes);
         }
@@ -174,13 +199,6 @@ impl<'a> Layout<'a> {
     }
 }
 
-impl Options {
-    /// PostgreSQL's own names stay as they are: its expressions name them.
-    pub(super) fn folds_case(&self) -> bool {
-        self.case == NameCase::Lower && self.engine == Engine::MySql
-    }
-}
-
 type Moved<'a> = Vec<(&'a Table, Vec<Mapped>)>;
 
 fn moved_tables(schema: &Schema, mut types: ColumnTypes) -> (Moved<'_>, Vec<RefusedColumn>) {
@@ -205,12 +223,20 @@ fn moved_tables(schema: &Schema, mut types: ColumnTypes) -> (Moved<'_>, Vec<Refu
 }
 
 /// All schemas that are used, and what they are called in the target.
-fn target_schemas(schema: &Schema, options: &Options, names: &mut Names) -> BTreeMap<String, String> {
+fn target_schemas(
+    schema: &Schema,
+    options: &Options,
+    partitioned: &[Option<&Partitioned>],
+    names: &mut Names,
+) -> BTreeMap<String, String> {
     let tables = schema.tables.iter().map(|table| table.name.schema.clone());
     let sequences = schema.sequences.iter().map(|sequence| sequence.name.schema.clone());
     let views = schema.views.iter().map(|view| view.name.schema.clone());
     let types = options.types.iter().filter_map(|user| first_name(&user.name));
-    let used: BTreeSet<String> = tables.chain(sequences).chain(views).chain(types).collect();
+    let partitions = partitioned.iter().flatten().flat_map(|tree| tree.partitions.iter());
+    let partitions = partitions.map(|partition| partition.name.schema.clone());
+    let used: BTreeSet<String> =
+        tables.chain(sequences).chain(views).chain(types).chain(partitions).collect();
     let named = used.into_iter().map(|old| {
         let new = options.schemas.get(&old).cloned();
         let new = new.unwrap_or_else(|| names.schema(&old));
@@ -296,6 +322,7 @@ fn lay<'a>(
     Laid {
         source: table,
         name,
+        partitioning: None,
         columns,
         generation: Vec::new(),
         sequences,

@@ -1,9 +1,8 @@
 //! Which name everything gets in the target.
 //!
 //! Goes in: a name of the source's, and what it must differ from. Comes out: a name that PostgreSQL keeps as it is (63
-//! bytes at most, not reserved, in lower case where that is asked for) and that nothing else there has; and a
-//! [`Collision`] wherever that is another name than the source's, but for the case. Always holds: the same requests in
-//! the same order get the same names; who comes first keeps its name.
+//! bytes at most, not reserved) and that nothing else there has; and a [`Collision`] wherever that is another name than
+//! the source's. Always holds: the same requests in the same order get the same names; who comes first keeps its name.
 //!
 //! PostgreSQL's rules are narrower than MySQL's: tables, indexes, sequences and views of a schema share one set of
 //! names, so that two tables cannot both have an index `by_date`.
@@ -57,7 +56,7 @@ impl fmt::Display for NameKind {
 pub enum CollisionReason {
     /// It has more than 63 bytes; what PostgreSQL would cut off is cut off.
     TooLong,
-    /// After cutting and folding something else has it.
+    /// After cutting something else has it.
     Taken {
         /// What has it, for people.
         by: String,
@@ -119,31 +118,24 @@ pub(super) struct Wanted<'a> {
 }
 
 /// All names that were given.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Names {
-    fold: bool,
     taken: BTreeMap<Space, BTreeMap<String, String>>,
     collisions: Vec<Collision>,
 }
 
 impl Names {
-    /// `fold`: names become lower case, as PostgreSQL reads them without quotes.
-    pub(super) fn new(fold: bool) -> Self {
-        Self { fold, taken: BTreeMap::new(), collisions: Vec::new() }
-    }
-
     /// The name for a schema. Several of the source's may become one.
     pub(super) fn schema(&mut self, name: &str) -> String {
-        let whole = self.folded(name);
-        let short = clipped(&whole, MAX_NAME_BYTES);
+        let short = clipped(name, MAX_NAME_BYTES);
         let (renamed, reason) = if is_reserved(NameKind::Schema, short) {
             // A suffix would not help: it is the beginning that is reserved.
             let renamed = format!("db_{short}");
             (clipped(&renamed, MAX_NAME_BYTES).to_owned(), CollisionReason::Reserved)
-        } else if short.len() < whole.len() {
+        } else if short.len() < name.len() {
             (short.to_owned(), CollisionReason::TooLong)
         } else {
-            return whole;
+            return name.to_owned();
         };
         self.collisions.push(Collision {
             kind: NameKind::Schema,
@@ -157,14 +149,13 @@ impl Names {
 
     /// Takes a name, or the nearest that is free.
     pub(super) fn take(&mut self, wanted: &Wanted<'_>) -> String {
-        let whole = self.folded(wanted.name);
-        let short = clipped(&whole, MAX_NAME_BYTES);
+        let short = clipped(wanted.name, MAX_NAME_BYTES);
         let who = described(wanted.kind, Some(wanted.table), wanted.name);
         let reason = if is_reserved(wanted.kind, short) {
             Some(CollisionReason::Reserved)
         } else if let Some(holder) = self.holder(&wanted.space, short) {
             Some(CollisionReason::Taken { by: holder.to_owned() })
-        } else if short.len() < whole.len() {
+        } else if short.len() < wanted.name.len() {
             Some(CollisionReason::TooLong)
         } else {
             None
@@ -191,13 +182,25 @@ impl Names {
         self.taken.entry(space).or_default().insert(name.to_owned(), by.to_owned());
     }
 
+    /// A name of PostgreSQL's own making for what belongs to a table: with a number behind it where it is taken.
+    /// Nothing is told of that, since nobody gave the name in the source.
+    ///
+    /// `made_of`: as [`object_name`] takes them.
+    pub(super) fn made(&mut self, space: &Space, made_of: (&str, &str, &str), by: &str) -> String {
+        let (table, column, label) = made_of;
+        let mut name = object_name(table, column, label);
+        let mut turn = 0_u32;
+        while self.holder(space, &name).is_some() {
+            turn += 1;
+            name = object_name(table, column, &format!("{label}{turn}"));
+        }
+        self.hold(space.clone(), &name, by);
+        name
+    }
+
     /// What was renamed, in the order of the requests.
     pub(super) fn into_collisions(self) -> Vec<Collision> {
         self.collisions
-    }
-
-    pub(super) fn folded(&self, name: &str) -> String {
-        if self.fold { name.to_ascii_lowercase() } else { name.to_owned() }
     }
 
     fn holder(&self, space: &Space, name: &str) -> Option<&str> {
@@ -206,8 +209,7 @@ impl Names {
 
     fn free(&self, wanted: &Wanted<'_>, short: &str, who: &str) -> String {
         if let Some(second) = &wanted.second {
-            let folded = self.folded(second);
-            let second = clipped(&folded, MAX_NAME_BYTES);
+            let second = clipped(second, MAX_NAME_BYTES);
             if self.holder(&wanted.space, second).is_none() && !is_reserved(wanted.kind, second) {
                 return second.to_owned();
             }
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_first_keeps_its_name_and_the_second_is_told() {
-        let mut names = Names::new(false);
+        let mut names = Names::default();
         assert_eq!(
             relation(&mut names, NameKind::Index, "customers", "by_date", Some("customers_by_date")),
             "by_date"
@@ -306,21 +308,19 @@ mod tests {
     }
 
     #[test]
-    fn case_matters_unless_it_is_folded() {
-        for (fold, second) in [(false, "users".to_owned()), (true, suffixed("users", "table shop.users"))] {
-            let mut names = Names::new(fold);
-            let first = relation(&mut names, NameKind::Table, "Users", "Users", None);
-            assert_eq!(first, if fold { "users" } else { "Users" });
-            assert_eq!(relation(&mut names, NameKind::Table, "users", "users", None), second);
-            assert_eq!(names.into_collisions().len(), usize::from(fold));
+    fn case_matters() {
+        let mut names = Names::default();
+        for name in ["Users", "users"] {
+            assert_eq!(relation(&mut names, NameKind::Table, name, name, None), name);
         }
+        assert!(names.into_collisions().is_empty());
     }
 
     #[test]
     fn long_names_are_cut_and_told_apart() {
         let long = "x".repeat(70);
         let other = format!("{}y", "x".repeat(69));
-        let mut names = Names::new(false);
+        let mut names = Names::default();
         assert_eq!(relation(&mut names, NameKind::Table, &long, &long, None), "x".repeat(63));
         let second = relation(&mut names, NameKind::Table, &other, &other, None);
         assert_eq!(second.len(), 63);
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn reserved_names_are_changed() {
-        let mut names = Names::new(false);
+        let mut names = Names::default();
         let orders = table("orders");
         let wanted = Wanted {
             kind: NameKind::Column,
@@ -349,6 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn made_names_are_numbered_and_not_told() {
+        let mut names = Names::default();
+        let space = Space::Relations("shop".to_owned());
+        for name in ["orders_at_idx", "orders_at_idx1", "orders_at_idx2"] {
+            assert_eq!(names.made(&space, ("orders", "at", "idx"), "an index"), name);
+        }
+        assert_eq!(
+            relation(&mut names, NameKind::Table, "orders_at_idx", "orders_at_idx", None),
+            suffixed("orders_at_idx", "table shop.orders_at_idx")
+        );
+        assert_eq!(names.into_collisions().len(), 1);
+    }
+
+    #[test]
     fn names_that_postgres_would_make() {
         assert_eq!(object_name("orders", "id", "seq"), "orders_id_seq");
         assert_eq!(object_name("orders", "", "pkey"), "orders_pkey");
@@ -361,9 +375,8 @@ mod tests {
         #[test]
         fn names_fit_and_differ(
             wanted in proptest::collection::vec("[aAéx]{1,90}", 1..12),
-            fold in proptest::bool::ANY,
         ) {
-            let mut names = Names::new(fold);
+            let mut names = Names::default();
             let mut given: Vec<String> =
                 wanted.iter().map(|name| relation(&mut names, NameKind::Table, name, name, None)).collect();
             proptest::prop_assert!(given.iter().all(|name| name.len() <= MAX_NAME_BYTES && !name.is_empty()));

@@ -6,7 +6,7 @@
 //! is an error and no guess. It parses no SQL: it knows names, texts and numbers, and reads the rest as it is.
 
 use super::names::{Collision, NameKind};
-use crate::migrate::quote::{identifier, literal};
+use crate::migrate::quote::{identifier, is_of_a_name, literal};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is named otherwise in the target.
@@ -129,19 +129,15 @@ fn piece(rest: &str, first: char) -> (Piece<'_>, usize) {
             (Piece::Text(text, &rest[..used + 1]), used + 1)
         }
         digit if digit.is_ascii_digit() => {
-            let used = rest.find(|letter: char| !of_a_name(letter)).unwrap_or(rest.len());
+            let used = rest.find(|letter: char| !is_of_a_name(letter)).unwrap_or(rest.len());
             (Piece::Other(&rest[..used]), used)
         }
-        letter if of_a_name(letter) => {
-            let used = rest.find(|letter: char| !of_a_name(letter)).unwrap_or(rest.len());
+        letter if is_of_a_name(letter) => {
+            let used = rest.find(|letter: char| !is_of_a_name(letter)).unwrap_or(rest.len());
             (Piece::Name(rest[..used].to_ascii_lowercase(), &rest[..used]), used)
         }
         other => (Piece::Other(&rest[..other.len_utf8()]), other.len_utf8()),
     }
-}
-
-fn of_a_name(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '_' || letter == '$'
 }
 
 /// What is between the quotes, and how many bytes it takes with them. What does not end goes to the end.

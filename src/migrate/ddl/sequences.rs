@@ -59,10 +59,7 @@ fn with_defaults(laid: &Laid<'_>) -> Vec<(usize, TableName)> {
 pub(super) fn next_values(layout: &Layout<'_>, out: &mut Out) {
     for (sequence, name) in layout.schema.sequences.iter().zip(&layout.sequences) {
         if let Some(next) = sequence.next {
-            let regclass = literal(&qualified(name));
-            let sql = format!("SELECT pg_catalog.setval({regclass}::pg_catalog.regclass, {next}, false)");
-            let text = format!("next value of {}", describes(name));
-            out.say(Phase::Last, Kind::NextValue, None, sql, text);
+            out.say(Phase::Last, Kind::NextValue, None, next_value(name, next), next_of(name));
         }
     }
     for laid in &layout.tables {
@@ -81,6 +78,22 @@ pub(super) fn next_values(layout: &Layout<'_>, out: &mut Out) {
             out.say(Phase::Last, Kind::NextValue, Some(&laid.source.name), sql, text);
         }
     }
+}
+
+/// Moves a sequence that no column owns, unless somebody has it further on in the target.
+pub(super) fn next_value(name: &TableName, next: i64) -> String {
+    let sequence = qualified(name);
+    let regclass = format!("{}::pg_catalog.regclass", literal(&sequence));
+    format!(
+        "SELECT pg_catalog.setval({regclass}, {next}, false) FROM {sequence} AS now, pg_catalog.pg_sequence AS its \
+         WHERE its.seqrelid = {regclass} AND (NOT now.is_called OR CASE WHEN its.seqincrement > 0 \
+         THEN now.last_value < {next} ELSE now.last_value > {next} END)"
+    )
+}
+
+/// What that is for people.
+pub(super) fn next_of(name: &TableName) -> String {
+    format!("next value of {}", describes(name))
 }
 
 /// Asks for the sequence by its column: an older table of that name may have one with another name. It is told the last

@@ -1,11 +1,12 @@
 //! Schemas, types, tables and what is said of them.
 //!
 //! Goes in: the layout. Comes out: `CREATE SCHEMA`, `CREATE TYPE`, `CREATE TABLE`, `COMMENT`. Always holds: a table is
-//! made without a key, an index or a check but what its columns say: those come when the rows are there.
+//! made without a key, an index or a check but what its columns say: those come when the rows are there. A partitioned
+//! table is made with all its partitions behind it.
 
 use super::columns::definition;
 use super::layout::{Laid, Layout};
-use super::{Kind, Out, Phase, TargetMode, indexes, sequences, unless};
+use super::{Kind, Out, Phase, indexes, partition_indexes, partitions, sequences, unless};
 use crate::migrate::quote::{identifier, literal, qualified, shown};
 use std::collections::BTreeSet;
 
@@ -45,11 +46,16 @@ pub(super) fn tables(layout: &Layout<'_>, out: &mut Out) {
         let columns: Vec<String> = columns.into_iter().filter(|column| !column.is_empty()).collect();
         let body =
             if columns.is_empty() { String::new() } else { format!("\n    {}\n", columns.join(",\n    ")) };
-        let sql = format!("CREATE TABLE IF NOT EXISTS {} ({body})", qualified(&laid.name));
+        let by = laid.partitioning.as_ref().map(|tree| tree.clause()).unwrap_or_default();
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} ({body}){by}", qualified(&laid.name));
         say(out, laid, Kind::Table, sql, format!("table {}", shown(&laid.name)));
         sequences::owners(laid, out);
-        if layout.options.mode == TargetMode::Upsert {
-            indexes::primary_key(layout, laid, Phase::BeforeLoad, out);
+        partitions::tables(layout, laid, out);
+        if layout.options.mode.keeps_rows() {
+            match &laid.partitioning {
+                None => indexes::primary_key(layout, laid, Phase::BeforeLoad, out),
+                Some(_) => partition_indexes::primary_key(laid, Phase::BeforeLoad, out),
+            }
         }
     }
 }
@@ -67,6 +73,7 @@ pub(super) fn comments(layout: &Layout<'_>, out: &mut Out) {
             let sql = format!("COMMENT ON TABLE {table} IS {}", literal(comment));
             out.say(Phase::Last, Kind::Comment, source, sql, format!("comment on {}", shown(&laid.name)));
         }
+        partitions::comments(layout, laid, out);
         for (column, target) in laid.source.columns.iter().zip(&laid.columns) {
             if let Some(comment) = said(column.comment.as_deref()) {
                 let name = identifier(&target.target);

@@ -302,22 +302,6 @@ fn names_that_collide_are_told_and_changed_alike_each_time() {
 }
 
 #[test]
-fn lower_case_is_for_mysql_alone() {
-    let tables = || vec![table("Orders", vec![column("Id", "int")])];
-    for (engine, target) in [(Engine::MySql, "orders"), (Engine::Postgres, "Orders")] {
-        let tables = if engine == Engine::MySql {
-            tables()
-        } else {
-            vec![table("Orders", vec![column("Id", "integer")])]
-        };
-        let options = Options { case: NameCase::Lower, ..Options::new(engine, TargetMode::Upsert) };
-        let ddl = plan(&schema(tables), &options);
-        assert_eq!(ddl.tables[0].target.name, target);
-        assert!(ddl.collisions.is_empty());
-    }
-}
-
-#[test]
 fn indexes_of_mysqls() {
     let mut words = table("words", vec![column("id", "int"), column("word", "text"), column("raw", "blob")]);
     let part = |prefix| IndexPart { prefix, descending: true, ..index("", &["word"]).parts.remove(0) };
@@ -555,7 +539,7 @@ fn views_sequences_and_types_of_postgres() {
         types,
         ..Options::new(Engine::Postgres, TargetMode::DropRecreate)
     };
-    let ddl = plan(&schema, &options);
+    let mut ddl = plan(&schema, &options);
     assert_eq!(
         sql_of(&ddl, Kind::Drop),
         [
@@ -576,10 +560,9 @@ fn views_sequences_and_types_of_postgres() {
         only(&sql_of(&ddl, Kind::Sequence)),
         "CREATE SEQUENCE IF NOT EXISTS \"public\".\"tickets\" AS bigint INCREMENT BY 5"
     );
-    assert_eq!(
-        only(&sql_of(&ddl, Kind::NextValue)),
-        "SELECT pg_catalog.setval('\"public\".\"tickets\"'::pg_catalog.regclass, 15, false)"
-    );
+    assert_eq!(only(&sql_of(&ddl, Kind::NextValue)), sequences::next_value(&name("public", "tickets"), 15));
+    ddl.go_on_with(&BTreeMap::from([(name("shop", "tickets"), 40), (name("shop", "others"), 7)]));
+    assert_eq!(only(&sql_of(&ddl, Kind::NextValue)), sequences::next_value(&name("public", "tickets"), 40));
     assert_eq!(
         sql_of(&ddl, Kind::View),
         [

@@ -17,9 +17,6 @@ use crate::migrate::types::Engine;
 
 /// Makes the views.
 pub(super) fn views(layout: &Layout<'_>, out: &mut Out) {
-    if !layout.options.views {
-        return;
-    }
     for (view, name) in layout.schema.views.iter().zip(&layout.views) {
         let query = match layout.options.engine {
             Engine::Postgres => layout.renaming.apply(view.query.trim().trim_end_matches(';')),
@@ -64,7 +61,7 @@ fn of_one_table(layout: &Layout<'_>, view: &View) -> Result<String, String> {
     };
     let mut columns = Vec::new();
     for item in between_commas(list) {
-        columns.push(column(layout, &scope, item)?);
+        columns.push(column(&scope, item)?);
     }
     let mut sql = format!("SELECT {} FROM {}", columns.join(", "), qualified(&source.table.name));
     if !source.condition.is_empty() {
@@ -131,7 +128,7 @@ fn name(parser: &mut Parser<'_>) -> Result<String, String> {
 }
 
 /// `expression [AS name]`.
-fn column(layout: &Layout<'_>, scope: &Scope<'_>, item: &[Token]) -> Result<String, String> {
+fn column(scope: &Scope<'_>, item: &[Token]) -> Result<String, String> {
     let mut parser = Parser::new(item, scope);
     let value = parser.expression()?;
     if parser.compares_text {
@@ -147,7 +144,6 @@ fn column(layout: &Layout<'_>, scope: &Scope<'_>, item: &[Token]) -> Result<Stri
     };
     parser.end()?;
     let alias = alias.ok_or_else(|| "it has a column without a name".to_owned())?;
-    let alias = if layout.options.folds_case() { alias.to_ascii_lowercase() } else { alias };
     Ok(format!("{} AS {}", with_type(&value), identifier(clipped(&alias, MAX_NAME_BYTES))))
 }
 

@@ -92,12 +92,11 @@ fn relations_of(
         table.estimated_rows = of_table.iter().map(|relation| relation.estimated_rows).sum();
         table.bytes = of_table.iter().map(|relation| relation.bytes).sum();
     }
-    let partitioned = partitioned_of(draft, rows, &by_oid, &partitions);
+    let partitioned = partitioned_of(rows, &by_oid, &partitions);
     (relations, partitioned)
 }
 
 fn partitioned_of(
-    draft: &mut Draft<u32>,
     rows: &Rows,
     by_oid: &HashMap<u32, &RelationRow>,
     partitions: &BTreeMap<u32, Vec<&RelationRow>>,
@@ -115,13 +114,11 @@ fn partitioned_of(
                     parent: parent.name.clone(),
                     bound: row.bound.clone().unwrap_or_default(),
                     key: row.partition_key.clone(),
+                    comment: row.comment.clone(),
                 },
             ));
         }
         below.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
-        let text = "is partitioned: its partitions' rows are moved into one table of its definition, unless the \
-                    target is partitioned alike";
-        draft.remark(shown(&root.name), text);
         partitioned.push(Partitioned {
             table: root.name.clone(),
             key: root.partition_key.clone().unwrap_or_default(),

@@ -3,6 +3,7 @@
 //! In: the text of a session whose `search_path` is empty, so that every table is qualified. Out: the parts; `None`
 //! where the text is not of that form (a later version's syntax): the caller says so and never guesses.
 
+use crate::migrate::quote::is_of_a_name;
 use crate::migrate::schema::TableName;
 
 /// `CHECK (…)`.
@@ -266,10 +267,6 @@ impl<'a> Scanner<'a> {
         }
         None
     }
-}
-
-fn is_of_a_name(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '_' || letter == '$'
 }
 
 #[cfg(test)]
