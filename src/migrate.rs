@@ -14,6 +14,7 @@ mod build;
 pub mod catalog;
 pub mod comparison;
 pub mod ddl;
+pub mod metrics;
 mod monitor;
 mod mysql;
 mod parts;

@@ -6,6 +6,7 @@
 //! that depends on the file and the machine alone, and no error shows what came from `${…}`, a password or a key. It
 //! connects to nothing, and does not read the `leverd.yaml` that `lever_config` names.
 
+use super::document::Value;
 use super::errors::Problems;
 use super::leverd_file::default_root;
 use super::quantity::parse_duration;
@@ -16,6 +17,7 @@ use super::{
     ConfigErrors, DatabaseEndpoint, DatabaseEngine, Machine, MigrationConfig, MigrationSettings, Secret,
     SslMode, TableFilter, TablePattern, TargetMode, ai_section, read_tree,
 };
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +49,9 @@ const MIGRATION_KEYS: [&str; 22] = [
     "ai_adjust",
     "ai_adjust_interval",
 ];
+/// Those of them that say where a run begins.
+const START_KEYS: [&str; 5] =
+    ["workers", "chunk_size", "read_ahead_buffers", "write_ahead_writers", "parallel_readers"];
 
 const SOURCE_ENGINES: [(&str, DatabaseEngine); 3] = [
     ("postgres", DatabaseEngine::Postgres),
@@ -149,8 +154,17 @@ fn read(
         serves,
         lever_config,
         settings,
+        typed: typed(&top),
         ai,
     })
+}
+
+/// Which settings of a run's beginning stand in the file. It reports nothing: reading them does.
+fn typed(top: &Fields<'_>) -> BTreeSet<&'static str> {
+    let Some(section) = top.get("migration") else { return BTreeSet::new() };
+    let Value::Map(entries) = &section.node.value else { return BTreeSet::new() };
+    let stands = |key: &&'static str| entries.iter().any(|entry| entry.key == *key && !entry.node.is_null());
+    START_KEYS.into_iter().filter(stands).collect()
 }
 
 /// One of these words, or one of those that others use for the same and that are not advertised.
@@ -332,7 +346,7 @@ fn read_settings(top: &Fields<'_>, machine: Machine) -> MigrationSettings {
             (2, 1000),
         ),
         max_memory_bytes,
-        checkpoint_frequency: count("checkpoint_frequency", 10, (1, 10_000)),
+        checkpoint_frequency: fields.or("checkpoint_frequency", None, |at| at.integer(1, 10_000).map(Some)),
         max_retries: count("max_retries", 3, (0, 100)),
         target_mode: fields.or("target_mode", TargetMode::DropRecreate, |at| at.one_of(&TARGET_MODES)),
         tables: read_tables(&fields),
@@ -494,12 +508,13 @@ mod tests {
         assert_eq!((settings.read_ahead_buffers, settings.max_partitions), (4, 6));
         assert_eq!((settings.max_source_connections, settings.max_target_connections), (16, 16));
         assert_eq!((settings.max_memory_bytes, settings.large_table_threshold), (256 << 20, 5_000_000));
-        assert_eq!((settings.checkpoint_frequency, settings.max_retries), (10, 3));
+        assert_eq!((settings.checkpoint_frequency, settings.max_retries), (None, 3));
         assert_eq!(settings.target_mode, TargetMode::DropRecreate);
         assert_eq!(settings.tables, TableFilter::default());
         assert!(settings.create_indexes && settings.create_foreign_keys && settings.create_check_constraints);
         assert!(!settings.strict_consistency && !settings.sample_validation && !settings.ai_adjust);
         assert_eq!(settings.ai_adjust_interval, Duration::from_secs(30));
+        assert!(config.typed.is_empty());
         assert_eq!((config.ai.provider, &config.ai.api_key), (AiProvider::Claude, &None));
         assert_eq!(config.ai.model.as_deref(), Some("claude-haiku-4-5-20251001"));
         assert_eq!(config.ai.endpoint.as_deref(), Some("https://api.anthropic.com"));
@@ -615,7 +630,7 @@ mod tests {
                 max_source_connections: 2,
                 max_target_connections: 1000,
                 max_memory_bytes: 64 << 20,
-                checkpoint_frequency: 1,
+                checkpoint_frequency: Some(1),
                 max_retries: 0,
                 target_mode: TargetMode::Upsert,
                 tables: TableFilter {
@@ -631,10 +646,23 @@ mod tests {
                 ai_adjust_interval: Duration::from_secs(90),
             }
         );
+        assert_eq!(config.typed, BTreeSet::from(START_KEYS));
         assert_eq!((config.ai.provider, config.ai.can_ask()), (AiProvider::OpenAi, true));
         assert_eq!(config.ai.endpoint.as_deref(), Some("http://127.0.0.1:8080"));
         assert_eq!(config.ai.timeout, Duration::from_secs(5));
-        assert_eq!(config.warnings(), Vec::<String>::new());
+        let told =
+            "migration.checkpoint_frequency has no effect: every chunk is recorded together with its rows";
+        assert_eq!(config.warnings(), [told]);
+    }
+
+    #[test]
+    fn what_stands_in_the_file_is_known_from_what_the_machine_gave() {
+        let typed = |text: &str| load(&format!("{ENDS}{text}")).typed;
+        assert!(typed("migration:\n").is_empty());
+        assert!(typed("migration: {max_retries: 1, workers: ~}\n").is_empty(), "nothing is said of workers");
+        // Also where it is what the default would be.
+        let text = "migration: {write_ahead_writers: 2, chunk_size: 125000}\n";
+        assert_eq!(typed(text), BTreeSet::from(["chunk_size", "write_ahead_writers"]));
     }
 
     #[test]
@@ -935,7 +963,10 @@ mod tests {
         let env = |name: &str| matches!(name, "SOURCE_PASS" | "TARGET_PASS").then(|| "hunter2".to_owned());
         let shown = project.load_on(MACHINE, &env).unwrap_or_else(|errors| panic!("{errors}"));
         let defaults = load(ENDS);
-        assert_eq!((shown.settings, shown.ai), (defaults.settings, defaults.ai));
+        let (mut settings, ai) = (shown.settings, shown.ai);
+        // dmt's default. It has no effect, and a file without it is told nothing.
+        assert_eq!(settings.checkpoint_frequency.take(), Some(10));
+        assert_eq!((settings, ai), (defaults.settings, defaults.ai));
         for (shown, default) in [(&shown.source, &defaults.source), (&shown.target, &defaults.target)] {
             assert_eq!((shown.engine, shown.port), (default.engine, default.port));
             assert_eq!(shown.ssl_mode, default.ssl_mode);

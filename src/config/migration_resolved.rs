@@ -2,10 +2,11 @@
 //! checked.
 //!
 //! In: what `migration_file` read. Out: types that leave nothing to ask, and the few questions that they answer
-//! themselves: which tables are meant, what a Postgres client is given, what may not be meant. Always so: a password or
-//! an API key is a [`Secret`]. It reads no file, no clock and no environment, and connects to nothing.
+//! themselves: what a Postgres client is given, what may not be meant. Always so: a password or an API key is a
+//! [`Secret`]. It reads no file, no clock and no environment, and connects to nothing.
 
 use super::Secret;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ pub struct MigrationConfig {
     pub lever_config: Option<PathBuf>,
     /// How rows are moved, and what is made beside them.
     pub settings: MigrationSettings,
+    /// Which of `workers`, `chunk_size`, `read_ahead_buffers`, `write_ahead_writers` and `parallel_readers` stand in
+    /// the file: a run begins with those as they are, whatever earlier runs say.
+    pub typed: BTreeSet<&'static str>,
     /// Who is asked for adjustments.
     pub ai: AiConfig,
 }
@@ -156,7 +160,7 @@ pub struct MigrationSettings {
     pub write_ahead_writers: u32,
     /// Readers of one worker; 1 to 4.
     pub parallel_readers: u32,
-    /// Parts that a large table is split into at most.
+    /// Parts that a large table is divided into at most, each with readers of its own; 1: it is one part.
     pub max_partitions: u32,
     /// From so many rows on a table is large.
     pub large_table_threshold: u64,
@@ -166,8 +170,8 @@ pub struct MigrationSettings {
     pub max_target_connections: u32,
     /// Bytes that leverd itself may use.
     pub max_memory_bytes: u64,
-    /// Chunks between two records of a table's progress.
-    pub checkpoint_frequency: u32,
+    /// Chunks between two records of progress, where the file has it. Without effect: each chunk has its record.
+    pub checkpoint_frequency: Option<u32>,
     /// How often a chunk is tried again after an error that may pass.
     pub max_retries: u32,
     /// What becomes of a table that is there already.
@@ -213,6 +217,14 @@ impl TargetMode {
             Self::Upsert => "upsert",
         }
     }
+
+    /// Whether rows stay that are there already: then the table cannot be emptied and loaded again.
+    pub fn keeps_rows(self) -> bool {
+        match self {
+            Self::Append | Self::Upsert => true,
+            Self::DropRecreate | Self::Truncate => false,
+        }
+    }
 }
 
 /// Which tables are meant. A pattern that no table fits is for the caller to tell: it may be mistyped.
@@ -224,15 +236,8 @@ pub struct TableFilter {
     pub exclude: Vec<TablePattern>,
 }
 
-impl TableFilter {
-    /// Whether the table is meant. Names are the source's own, unquoted.
-    pub fn allows(&self, schema: &str, name: &str) -> bool {
-        let fits = |patterns: &[TablePattern]| patterns.iter().any(|pattern| pattern.matches(schema, name));
-        (self.include.is_empty() || fits(&self.include)) && !fits(&self.exclude)
-    }
-}
-
-/// A table's name with `*` (any characters, also none) and `?` (one character). Case counts.
+/// A table's name with `*` (any characters, also none) and `?` (one character). What fits it, `migrate::selection`
+/// says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TablePattern {
     /// The pattern of the schema; `None`: any schema.
@@ -252,11 +257,6 @@ impl TablePattern {
         let fits = is_pattern(name) && schema.is_none_or(is_pattern);
         fits.then(|| Self { schema: schema.map(str::to_owned), name: name.to_owned() })
     }
-
-    /// Whether the table fits.
-    pub fn matches(&self, schema: &str, name: &str) -> bool {
-        self.schema.as_deref().is_none_or(|pattern| glob(pattern, schema)) && glob(&self.name, name)
-    }
 }
 
 impl fmt::Display for TablePattern {
@@ -272,33 +272,6 @@ impl fmt::Display for TablePattern {
 fn is_pattern(part: &str) -> bool {
     let strange = |c: char| c.is_control() || matches!(c, '.' | '[' | ']' | '"' | '`');
     !part.is_empty() && !part.contains(strange)
-}
-
-/// Whether the whole text fits. After a mismatch only the last `*` takes one character more: no pattern is slow.
-fn glob(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    let mut in_pattern = 0;
-    let mut in_text = 0;
-    // Where the last `*` stands, and up to where it took the text.
-    let mut star: Option<(usize, usize)> = None;
-    while in_text < text.len() {
-        let wanted = pattern.get(in_pattern).copied();
-        if wanted == Some('*') {
-            star = Some((in_pattern, in_text));
-            in_pattern += 1;
-        } else if wanted == Some('?') || wanted == Some(text[in_text]) {
-            in_pattern += 1;
-            in_text += 1;
-        } else if let Some((at, taken)) = star {
-            star = Some((at, taken + 1));
-            in_pattern = at + 1;
-            in_text = taken + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[in_pattern..].iter().all(|c| *c == '*')
 }
 
 /// Who is asked for adjustments.
@@ -387,6 +360,12 @@ impl MigrationConfig {
     /// What is allowed and yet may not be meant, in sentences for people.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if self.settings.checkpoint_frequency.is_some() {
+            warnings.push(
+                "migration.checkpoint_frequency has no effect: every chunk is recorded together with its rows"
+                    .to_owned(),
+            );
+        }
         let ai = &self.ai;
         if self.settings.ai_adjust && ai.provider.is_service() && !ai.can_ask() {
             warnings.push(format!(
@@ -434,16 +413,6 @@ mod tests {
         }
     }
 
-    /// The obvious way, for short texts.
-    fn by_hand(pattern: &[char], text: &[char]) -> bool {
-        let Some((first, rest)) = pattern.split_first() else { return text.is_empty() };
-        if *first == '*' {
-            return (0..=text.len()).any(|taken| by_hand(rest, &text[taken..]));
-        }
-        let Some((c, left)) = text.split_first() else { return false };
-        (*first == '?' || first == c) && by_hand(rest, left)
-    }
-
     proptest::proptest! {
         #[test]
         fn a_dsn_says_what_the_endpoint_says(password in "[^\0]{1,40}") {
@@ -456,15 +425,6 @@ mod tests {
             proptest::prop_assert_eq!(parsed.get_hosts().len(), 1);
             proptest::prop_assert_eq!(parsed.get_ssl_mode(), tokio_postgres::config::SslMode::Require);
         }
-
-        #[test]
-        fn a_pattern_fits_what_the_obvious_way_says(pattern in "[ab*?]{0,6}", text in "[ab]{0,8}") {
-            let characters = |text: &str| -> Vec<char> { text.chars().collect() };
-            proptest::prop_assert_eq!(
-                glob(&pattern, &text),
-                by_hand(&characters(&pattern), &characters(&text))
-            );
-        }
     }
 
     #[test]
@@ -476,29 +436,13 @@ mod tests {
 
     #[test]
     fn patterns_have_a_name_and_perhaps_a_schema() {
-        let fits = |pattern: &str, schema: &str, name: &str| {
-            TablePattern::parse(pattern).unwrap().matches(schema, name)
-        };
-        assert!(fits("orders", "any", "orders") && !fits("orders", "any", "Orders"));
-        assert!(fits("temp_*", "shop", "temp_") && !fits("temp_*", "shop", "a_temp_b"));
-        assert!(fits("*_20??", "shop", "log_2024") && !fits("*_20??", "shop", "log_202"));
-        assert!(fits("shop.*", "shop", "orders") && !fits("shop.*", "other", "orders"));
-        assert!(fits("s?op.*", "shop", "größe") && fits("gr??e", "shop", "größe"));
+        let of = |text: &str| TablePattern::parse(text).map(|pattern| (pattern.schema, pattern.name));
+        assert_eq!(of(" temp_* "), Some((None, "temp_*".to_owned())));
+        assert_eq!(of("s?op.*"), Some((Some("s?op".to_owned()), "*".to_owned())));
         assert_eq!(TablePattern::parse(" shop.o* ").unwrap().to_string(), "shop.o*");
         for bad in ["", ".", "shop.", ".orders", "a.b.c", "[ab]*", "\"Orders\"", "`orders`", "a\nb"] {
             assert_eq!(TablePattern::parse(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn what_is_excluded_stays_out() {
-        let patterns = |texts: &[&str]| -> Vec<TablePattern> {
-            texts.iter().filter_map(|text| TablePattern::parse(text)).collect()
-        };
-        let filter = TableFilter { include: patterns(&["o*", "users"]), exclude: patterns(&["*_old"]) };
-        assert!(filter.allows("public", "orders") && filter.allows("public", "users"));
-        assert!(!filter.allows("public", "orders_old") && !filter.allows("public", "items"));
-        assert!(TableFilter::default().allows("public", "anything"));
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! is written on either side; rows that the last run into the same schema rejected are told apart from rows that are
 //! missing for no known reason. It says nothing of indexes and constraints.
 
-use super::mysql::{MySqlError, SessionLimits, Snapshot};
-use super::run::{self, MigrateError};
+use super::mysql::{SessionLimits, Snapshot};
+use super::plan::{Plan, PlannedTable};
+use super::run::{self, CONNECT, MigrateError};
 use super::schema::TableName;
 use super::state::{self, RunState, VERSION};
 use super::verify::{
@@ -16,9 +17,7 @@ use crate::config::{DatabaseEndpoint, DatabaseEngine, MigrationConfig, TargetMod
 use crate::postgres::{PostgresError, connect_for_work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-const CONNECT: Duration = Duration::from_secs(15);
 /// Among so many of the last runs the one into the same schema is looked for.
 const MOST_RUNS: u32 = 50;
 
@@ -47,20 +46,8 @@ pub async fn compare(
     told: &mut (dyn FnMut(&TableReport) + Send),
 ) -> Result<Report, CompareError> {
     let plan = run::plan(config).await?;
-    let rejected = rejected(config).await?;
-    let subjects: Vec<Subject> = plan
-        .tables
-        .iter()
-        .filter_map(|table| {
-            let target = plan.ddl.tables.iter().find(|laid| laid.source == table.source)?;
-            let rejected = rejected.get(&table.source).copied().unwrap_or(0);
-            Some(Subject { source: table.definition.clone(), target: target.clone(), rejected })
-        })
-        .collect();
-    let others = match config.settings.target_mode {
-        TargetMode::DropRecreate | TargetMode::Truncate => Others::Refused,
-        TargetMode::Append | TargetMode::Upsert => Others::Allowed,
-    };
+    let subjects = subjects(&plan, &rejected(config).await?);
+    let others = others(config.settings.target_mode);
     let settings = Settings {
         depth,
         // Nobody kept it from being written to since.
@@ -78,7 +65,7 @@ pub async fn compare(
         DatabaseEngine::MySql | DatabaseEngine::MariaDb => {
             let tables: Vec<TableName> = plan.tables.iter().map(|table| table.source.clone()).collect();
             let snapshot = Snapshot::open(&config.source, sessions.max(1), &tables, SessionLimits::default());
-            let snapshot = snapshot.await.map_err(of_mysql)?;
+            let snapshot = snapshot.await.map_err(MigrateError::from)?;
             let source = MySqlSide::of(snapshot).await.map_err(CompareError::Source)?;
             verify(Arc::new(source), target, &subjects, &settings, told).await?
         }
@@ -86,12 +73,24 @@ pub async fn compare(
     Ok(report)
 }
 
-async fn postgres(endpoint: &DatabaseEndpoint, sessions: usize) -> Result<PostgresSide, PostgresError> {
-    PostgresSide::open(endpoint.postgres_dsn().expose(), sessions, None, CONNECT).await
+/// A plan's tables, as they are compared. `rejected`: how many rows are known to be missing, by the table's name in the
+/// source.
+pub(crate) fn subjects(plan: &Plan, rejected: &BTreeMap<TableName, u64>) -> Vec<Subject> {
+    let of_table = |table: &PlannedTable| {
+        let target = plan.ddl.tables.iter().find(|laid| laid.source == table.source)?;
+        let rejected = rejected.get(&table.source).copied().unwrap_or(0);
+        Some(Subject { source: table.definition.clone(), target: target.clone(), rejected })
+    };
+    plan.tables.iter().filter_map(of_table).collect()
 }
 
-fn of_mysql(error: MySqlError) -> MigrateError {
-    MigrateError::OtherSource { hint: error.hint().map(ToString::to_string), why: error.to_string() }
+/// Whether other rows than the source's may be in the target.
+pub(crate) fn others(mode: TargetMode) -> Others {
+    if mode.keeps_rows() { Others::Allowed } else { Others::Refused }
+}
+
+async fn postgres(endpoint: &DatabaseEndpoint, sessions: usize) -> Result<PostgresSide, PostgresError> {
+    PostgresSide::open(endpoint.postgres_dsn().expose(), sessions, None, CONNECT).await
 }
 
 /// Rows that the last run into the same schema rejected, by the table's name in the source.

@@ -1,4 +1,4 @@
-//! What the rows of each table are read in: for each relation one part, and how it can be cut.
+//! What the rows of each table are read in: for each relation a part, of a large one several, and how they can be cut.
 //!
 //! In: a plan, and a session of the source that has the run's snapshot. Out: [`PartPlan`]s. Always holds: the number of
 //! queries is the number of large tables over a hundred; a table that is not large is not asked about. Parts cover
@@ -7,9 +7,9 @@
 use super::mysql::MySqlSession;
 use super::plan::{Plan, PlannedTable, rows_of};
 use super::quote;
-use super::ranges::{self, Extent, Method, Rules};
+use super::ranges::{Extent, by_blocks, by_integer, everything};
 use super::transfer::{Failure, PartPlan, Side};
-use crate::config::{MigrationSettings, TargetMode};
+use crate::config::MigrationSettings;
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
@@ -22,11 +22,10 @@ pub(crate) async fn of_postgres(
     plan: &Plan,
     settings: &MigrationSettings,
 ) -> Result<BTreeMap<u32, Vec<PartPlan>>, Failure> {
-    let rules = rules(settings);
     let mut parts: BTreeMap<u32, Vec<PartPlan>> = BTreeMap::new();
     let mut questions: Vec<(u32, usize, String)> = Vec::new();
     for (number, table) in (0_u32..).zip(&plan.tables) {
-        let of_table = of_table(table, plan, &rules);
+        let of_table = of_table(table, plan, settings);
         for (at, part) in of_table.iter().enumerate() {
             if let Extent::Integer { column, .. } = &part.extent
                 && is_cut(part, settings)
@@ -50,7 +49,10 @@ pub(crate) async fn of_postgres(
             }
         }
     }
-    Ok(parts)
+    Ok(parts
+        .into_iter()
+        .map(|(number, of_table)| (number, divided(of_table, &Division::of(settings))))
+        .collect())
 }
 
 /// The same of a MySQL's tables: a query for each large one.
@@ -59,10 +61,9 @@ pub(crate) async fn of_mysql(
     plan: &Plan,
     settings: &MigrationSettings,
 ) -> Result<BTreeMap<u32, Vec<PartPlan>>, Failure> {
-    let rules = rules(settings);
     let mut parts = BTreeMap::new();
     for (number, table) in (0_u32..).zip(&plan.tables) {
-        let mut of_table = of_table(table, plan, &rules);
+        let mut of_table = of_table(table, plan, settings);
         for part in &mut of_table {
             if let Extent::Integer { column, .. } = &part.extent
                 && is_cut(part, settings)
@@ -71,45 +72,75 @@ pub(crate) async fn of_mysql(
                 part.bounds = asked.map_err(|error| error.failure())?;
             }
         }
-        parts.insert(number, of_table);
+        parts.insert(number, divided(of_table, &Division::of(settings)));
     }
     Ok(parts)
 }
 
-/// Ranges by blocks mean something in one snapshot alone. Where a table cannot be emptied and loaded again, it is read
-/// by its key.
-fn rules(settings: &MigrationSettings) -> Rules {
-    let keeps_rows = matches!(settings.target_mode, TargetMode::Append | TargetMode::Upsert);
-    Rules {
-        large_table_threshold_rows: settings.large_table_threshold,
-        max_partitions: settings.max_partitions,
-        range_rows: u64::from(settings.chunk_size),
-        outlives_snapshot: keeps_rows,
+/// How many tables a large one counts as where readers are given out: its parts, as far as `max_partitions` goes.
+pub(crate) fn shares(parts: &[PartPlan], settings: &MigrationSettings) -> u32 {
+    u32::try_from(parts.len()).unwrap_or(u32::MAX).min(settings.max_partitions).max(1)
+}
+
+/// What is divided, and how far.
+#[derive(Debug, Clone, Copy)]
+struct Division {
+    /// A relation with fewer rows is one part.
+    large_rows: u64,
+    /// Rows that a part should have at least.
+    part_rows: u64,
+    /// Parts of one table, at most; where it has more relations, one for each.
+    most: u32,
+}
+
+impl Division {
+    fn of(settings: &MigrationSettings) -> Self {
+        Self {
+            large_rows: settings.large_table_threshold,
+            part_rows: u64::from(settings.chunk_size),
+            most: settings.max_partitions,
+        }
     }
 }
 
-fn of_table(table: &PlannedTable, plan: &Plan, rules: &Rules) -> Vec<PartPlan> {
+/// Divides a table's large relations by their keys or blocks.
+///
+/// A part keeps its relation's own bounds, blocks and rows: they say how many rows a key or a block has.
+fn divided(relations: Vec<PartPlan>, division: &Division) -> Vec<PartPlan> {
+    let count = u32::try_from(relations.len()).unwrap_or(u32::MAX).max(1);
+    let most = division.most / count;
+    let mut parts = Vec::with_capacity(relations.len());
+    for whole in relations {
+        let rows = whole.rows.unwrap_or(0);
+        let extents = match (&whole.extent, whole.bounds) {
+            _ if rows < division.large_rows => vec![whole.extent.clone()],
+            (Extent::Integer { column, .. }, Some(bounds)) => {
+                by_integer(column, bounds, rows, division.part_rows, most)
+            }
+            (Extent::Blocks { .. }, _) => by_blocks(whole.blocks, rows, division.part_rows, most),
+            // Without bounds there are no rows, and where any other key divides a table nobody knows beforehand.
+            _ => vec![whole.extent.clone()],
+        };
+        for extent in extents {
+            let number = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+            parts.push(PartPlan { number, extent, ..whole.clone() });
+        }
+    }
+    parts
+}
+
+fn of_table(table: &PlannedTable, plan: &Plan, settings: &MigrationSettings) -> Vec<PartPlan> {
+    let keeps_rows = settings.target_mode.keeps_rows();
     (0_u32..)
         .zip(&table.relations)
-        .map(|(number, relation)| {
-            let method = ranges::method(&table.definition, plan.engine, relation.blocks, rules);
-            let extent = match method {
-                Method::Integer { column } => Extent::Integer { column, from: None, below: None },
-                // Without a key, into a table that keeps its rows: all of it in one transaction.
-                Method::Blocks if rules.outlives_snapshot => Extent::Whole,
-                Method::Blocks => Extent::Blocks { from: None, below: None },
-                Method::Keyset { columns } => Extent::Keyset { columns, after: None, up_to: None },
-                Method::Whole => Extent::Whole,
-            };
-            PartPlan {
-                number,
-                relation: relation.name.clone(),
-                extent,
-                bounds: None,
-                blocks: relation.blocks.unwrap_or(0),
-                rows: Some(rows_of(relation)),
-                bytes: relation.bytes,
-            }
+        .map(|(number, relation)| PartPlan {
+            number,
+            relation: relation.name.clone(),
+            extent: everything(&table.definition, plan.engine, relation.blocks, keeps_rows),
+            bounds: None,
+            blocks: relation.blocks.unwrap_or(0),
+            rows: Some(rows_of(relation)),
+            bytes: relation.bytes,
         })
         .collect()
 }
@@ -139,4 +170,75 @@ async fn bounds(
         found.push((usize::try_from(at).unwrap_or(usize::MAX), number(least).zip(number(greatest))));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrate::schema::TableName;
+
+    const DIVISION: Division = Division { large_rows: 1000, part_rows: 100, most: 4 };
+
+    fn whole(number: u32, extent: Extent, rows: u64) -> PartPlan {
+        PartPlan {
+            number,
+            relation: TableName { schema: "shop".to_owned(), name: format!("leaf_{number}") },
+            extent,
+            bounds: Some((1, 4000)),
+            blocks: 80,
+            rows: Some(rows),
+            bytes: Some(rows * 100),
+        }
+    }
+
+    fn by_id(number: u32, rows: u64) -> PartPlan {
+        whole(number, Extent::Integer { column: "id".to_owned(), from: None, below: None }, rows)
+    }
+
+    /// The number, relation and first key or block of each.
+    fn shown(parts: &[PartPlan]) -> Vec<(u32, String, Option<i128>)> {
+        let first = |part: &PartPlan| match &part.extent {
+            Extent::Integer { from, .. } => *from,
+            Extent::Blocks { from, .. } => from.map(i128::from),
+            Extent::Keyset { .. } | Extent::Whole => None,
+        };
+        parts.iter().map(|part| (part.number, part.relation.name.clone(), first(part))).collect()
+    }
+
+    #[test]
+    fn a_large_table_is_divided_and_keeps_what_is_known_of_it() {
+        let of = |number: u32, first: Option<i128>| (number, "leaf_0".to_owned(), first);
+        let parts = divided(vec![by_id(0, 4000)], &DIVISION);
+        assert_eq!(shown(&parts), [of(0, None), of(1, Some(1001)), of(2, Some(2001)), of(3, Some(3001))]);
+        assert!(parts.iter().all(|part| part.bounds == Some((1, 4000)) && part.rows == Some(4000)));
+        let blocks = Extent::Blocks { from: None, below: None };
+        let parts = divided(vec![whole(0, blocks, 4000)], &Division { most: 2, ..DIVISION });
+        assert_eq!(shown(&parts), [of(0, None), of(1, Some(40))]);
+        assert!(parts.iter().all(|part| part.blocks == 80));
+    }
+
+    #[test]
+    fn what_is_small_or_has_another_key_is_one_part() {
+        let keyset = Extent::Keyset { columns: vec!["k".to_owned()], after: None, up_to: None };
+        let empty = PartPlan { bounds: None, ..by_id(0, 4000) };
+        for one in [by_id(0, 999), whole(0, keyset, 4000), whole(0, Extent::Whole, 4000), empty] {
+            let parts = divided(vec![one.clone()], &DIVISION);
+            assert_eq!(parts.len(), 1, "{parts:?}");
+            assert_eq!((parts[0].number, &parts[0].extent), (0, &one.extent));
+        }
+        assert_eq!(divided(vec![by_id(0, 4000)], &Division { most: 1, ..DIVISION }).len(), 1);
+        assert!(divided(Vec::new(), &DIVISION).is_empty());
+    }
+
+    #[test]
+    fn the_bound_is_that_of_the_table_and_not_of_each_partition() {
+        let of = |number: u32, leaf: &str, first: Option<i128>| (number, leaf.to_owned(), first);
+        let parts = divided(vec![by_id(0, 4000), by_id(1, 10)], &DIVISION);
+        assert_eq!(
+            shown(&parts),
+            [of(0, "leaf_0", None), of(1, "leaf_0", Some(2001)), of(2, "leaf_1", None)]
+        );
+        let many: Vec<PartPlan> = (0..9).map(|number| by_id(number, 4000)).collect();
+        assert_eq!(divided(many, &DIVISION).len(), 9);
+    }
 }

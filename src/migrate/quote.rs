@@ -1,11 +1,13 @@
-//! Names and texts as PostgreSQL reads them back: the one place where a name of the source's becomes SQL.
+//! Names and texts as servers read them back: the one place where a name of the source's becomes SQL. And as people
+//! read them in a line.
 //!
-//! Goes in: a name or a text as it is. Comes out: a piece of a statement. Always holds: what PostgreSQL reads from it
-//! is what went in, whatever is in it and whatever `standard_conforming_strings` says; NUL, which no text and no name
-//! of PostgreSQL's can hold, is left out. It looks at no length: a name that is too long is cut by [`clipped`] where
-//! names are chosen, and told.
+//! Goes in: a name or a text as it is. Comes out: a piece of a statement; PostgreSQL's, where nothing else is said.
+//! Always holds: what the server reads from it is what went in, whatever is in it and whatever
+//! `standard_conforming_strings` or the SQL mode says; NUL, which no text and no name of PostgreSQL's can hold, is left
+//! out. It looks at no length: a name that is too long is cut by [`clipped`] where names are chosen, and told.
 
 use super::schema::TableName;
+use super::types::Engine;
 
 /// The longest name that PostgreSQL keeps, in bytes: `NAMEDATALEN - 1`.
 pub const MAX_NAME_BYTES: usize = 63;
@@ -79,6 +81,36 @@ pub fn shown(name: &TableName) -> String {
     format!("{}.{}", name.schema, name.name)
 }
 
+/// One line of at most `most` characters: what a server or a model wrote must not break a log's lines.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    words.join(" ").chars().take(most).collect()
+}
+
+/// Whether PostgreSQL takes the letter as one of a name without quotes.
+pub(super) fn is_of_a_name(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_' || letter == '$'
+}
+
+/// A name as MySQL reads it back.
+pub(super) fn mysql_identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A table of MySQL's with its database.
+pub(super) fn mysql_qualified(name: &TableName) -> String {
+    format!("{}.{}", mysql_identifier(&name.schema), mysql_identifier(&name.name))
+}
+
+/// A name in the words of an engine.
+pub(super) fn identifier_of(engine: Engine, name: &str) -> String {
+    match engine {
+        Engine::Postgres => identifier(name),
+        Engine::MySql => mysql_identifier(name),
+    }
+}
+
 /// What MySQL means by a backslash and this letter in a text.
 pub(super) fn mysql_escape(letter: char) -> char {
     match letter {
@@ -129,6 +161,16 @@ mod tests {
         let name = TableName { schema: "shop".to_owned(), name: "a.b".to_owned() };
         assert_eq!(qualified(&name), "\"shop\".\"a.b\"");
         assert_eq!(identifiers(&["a".to_owned(), "b".to_owned()]), "\"a\", \"b\"");
+        assert_eq!(mysql_qualified(&name), "`shop`.`a.b`");
+        assert_eq!(identifier_of(Engine::MySql, "or`der:x"), "`or``der:x`");
+        assert_eq!(identifier_of(Engine::Postgres, "or`der:x"), "\"or`der:x\"");
+    }
+
+    #[test]
+    fn foreign_text_becomes_one_short_line() {
+        assert_eq!(one_line("a\n\tb\u{7} c", 80), "a b c");
+        assert_eq!(one_line("äöü", 2), "äö");
+        assert_eq!(one_line(" \n ", 10), "");
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! A migration from its beginning to its end.
 //!
 //! ```text
-//!   catalog ─▶ plan ─▶ lease ─▶ tables made ─▶ snapshot ─▶ parts ─▶ rows moved ─┬─▶ validated ─▶ sequences, views
-//!                                                            each loaded table ─┴─▶ indexes, keys, checks
+//!   catalog ─▶ plan ─▶ lease ─▶ tables made ─▶ snapshot ─▶ parts ─▶ rows moved ─┬─▶ sample ─▶ validated ─▶ sequences,
+//!                                                            each loaded table ─┴─▶ indexes, keys, checks      views
 //! ```
 //!
 //! In: a configuration. Out: a [`Report`]. Always holds: what is done is written down in the target together with what
 //! it did, so that whatever ends the run, `resume` goes on behind it; nothing is dropped or emptied before the lease is
 //! taken; all of a run's rows are read in one snapshot of the source, and a run that goes on in another one says so.
 
+mod beside;
 mod error;
+mod form;
 mod left;
 mod load;
 mod origin;
+mod positions;
+mod prediction;
+mod sample;
 
 use super::adjust::{Compare, Settings, Stage};
 use super::adjuster::Summary;
 use super::brain::Decider;
+use super::brain::learner::Records;
 use super::build::{self, Builder, Site, Step};
 use super::ddl::{Kind, Phase};
 use super::plan::{Plan, PlannedTable};
@@ -24,6 +30,7 @@ use super::progress::Progress;
 use super::quote;
 use super::schema::TableName;
 use super::state::{self, Lease, MovedTable, NewRun, Outcome, RunState, Who};
+use super::verify;
 use crate::config::{MigrationConfig, TargetMode};
 use crate::postgres::{Connection, PostgresError, connect_for_work};
 use chrono::{DateTime, Utc};
@@ -34,9 +41,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use super::build::FailedStatement;
+pub use beside::{Beside, Leased, Levels};
 pub use error::MigrateError;
 
+use beside::Steering;
 use origin::Origin;
+use sample::Held;
 
 /// How a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +77,8 @@ pub struct Request<'a> {
     pub now: DateTime<Utc>,
     /// What the settings are adjusted by.
     pub adjusting: Adjusting,
+    /// What goes on in the target beside the run; `None`: nothing.
+    pub beside: Option<Beside>,
 }
 
 /// What the settings of a run are adjusted by.
@@ -74,6 +86,10 @@ pub struct Request<'a> {
 pub struct Adjusting {
     /// Who decides.
     pub decider: Decider,
+    /// What is remembered of earlier runs, for the settings to begin with.
+    pub records: Records,
+    /// Tells a person one line: with what a run begins where that is not what its file says, and why.
+    pub tell: fn(&str),
     /// `judge::compare`, which this room may not import.
     pub compare: Compare,
     /// What the machine has: cores, and memory in MB.
@@ -95,6 +111,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// How the settings were adjusted.
     pub adjusted: Option<Summary>,
+    /// What came of `sample_validation`; `None`: nobody asked for it.
+    pub sample: Option<verify::Report>,
 }
 
 /// What became of a table.
@@ -113,9 +131,9 @@ pub struct TableReport {
 }
 
 impl Report {
-    /// Whether all that was planned is there.
+    /// Whether all that was planned is there, and a sample that was compared found nothing else.
     pub fn is_complete(&self) -> bool {
-        self.failed.is_empty()
+        self.failed.is_empty() && self.sample.as_ref().is_none_or(verify::Report::is_clean)
     }
 
     /// Rows that the target refused.
@@ -124,7 +142,8 @@ impl Report {
     }
 }
 
-const CONNECT: Duration = Duration::from_secs(15);
+/// For a connection to come about.
+pub(super) const CONNECT: Duration = Duration::from_secs(15);
 /// Statements of one transaction: each of them takes some locks, and a server has 6400 of those.
 const STATEMENTS_AT_ONCE: usize = 100;
 /// Reads the source's catalog, and says what a run would do.
@@ -135,7 +154,7 @@ pub async fn plan(config: &MigrationConfig) -> Result<Plan, MigrateError> {
 
 /// Runs a migration to its end.
 ///
-/// `progress` has the settings to begin with.
+/// `progress` has the settings to begin with, as the file and the machine have them; earlier runs may know better.
 pub async fn run(
     mut request: Request<'_>,
     progress: Arc<Progress>,
@@ -149,9 +168,20 @@ pub async fn run(
     let mut source = Origin::open(config).await?;
     let plan = source.plan(config).await?;
     let fingerprint = source.fingerprint(config).await?;
-    let start = *progress.settings.borrow();
+    let file = *progress.settings.borrow();
+    let (start, predicted) = prediction::start(&request, &plan, file);
     let (lease, resumed) = take(&request, &target, &plan, &fingerprint, start).await?;
+    progress.name(lease.run());
+    progress.settings.send_replace(start);
+    if let Some(line) = predicted {
+        (request.adjusting.tell)(&line);
+    }
     let decider = std::mem::replace(&mut request.adjusting.decider, Decider::Rules { unconfigured: false });
+    let bytes = plan.tables.iter().map(|table| table.bytes).fold(0, u64::saturating_add);
+    let levels = match request.beside.take() {
+        Some(beside) => beside.begin(lease.run(), bytes, &stop).await,
+        None => None,
+    };
     let mut run = Running {
         config,
         request: &request,
@@ -163,8 +193,9 @@ pub async fn run(
         progress,
         stop,
         notes: Vec::new(),
+        held: None,
     };
-    let ended = run.whole_way(decider).await;
+    let ended = run.whole_way(Steering { decider, levels }).await;
     let (outcome, report) = match &ended {
         Ok(report) if report.is_complete() => (Outcome::Complete, serde_json::to_value(report).ok()),
         Ok(report) => (Outcome::Failed, serde_json::to_value(report).ok()),
@@ -195,7 +226,7 @@ async fn take(
                 id: id.clone(),
                 source: config.source.to_string(),
                 source_fingerprint: fingerprint.to_owned(),
-                target_schemas: vec![schema.clone()],
+                target_schemas: plan.target_schemas(schema),
                 mode: config.settings.target_mode,
                 settings: serde_json::to_value(start).unwrap_or_default(),
                 plan_hash: plan.hash(),
@@ -235,10 +266,12 @@ struct Running<'a> {
     progress: Arc<Progress>,
     stop: CancellationToken,
     notes: Vec<String>,
+    /// The snapshot that rows are read in, while a sample is still to be compared in it.
+    held: Option<Held>,
 }
 
 impl Running<'_> {
-    async fn whole_way(&mut self, decider: Decider) -> Result<Report, MigrateError> {
+    async fn whole_way(&mut self, steering: Steering) -> Result<Report, MigrateError> {
         self.number_tables().await?;
         let site = Site {
             target: self.config.target.clone(),
@@ -251,16 +284,17 @@ impl Running<'_> {
         let done = self.done(&before);
         self.make_tables(&site, &done).await?;
         self.check_stop()?;
+        self.settle_form().await?;
         let as_replica = self.may_pass_triggers_over().await?;
-        let mut source = self.snapshot().await?;
-        let (left, loaded) = self.what_is_left(&before, &mut source).await?;
+        let source = self.snapshot().await?;
+        let (left, loaded) = self.what_is_left(&before, &source).await?;
         let order = self.order(source, as_replica);
         let (failed, adjusted) =
-            self.load_measured(&site, (left, loaded), &before, &done, order, decider).await?;
+            self.load_measured(&site, (left, loaded), &before, &done, order, steering).await?;
         self.check_stop()?;
-        let mut report = self.finish(&site, &done, failed).await?;
-        report.adjusted = Some(adjusted);
-        Ok(report)
+        let sample = self.sample().await?;
+        let report = self.finish(&site, &before, failed).await?;
+        Ok(Report { adjusted: Some(adjusted), sample, ..report })
     }
 
     async fn earlier(&self) -> Result<RunState, MigrateError> {
@@ -310,19 +344,8 @@ impl Running<'_> {
 
     /// Statements that are done, and are still the plan's.
     fn done(&self, before: &RunState) -> BTreeSet<(Phase, u32)> {
-        let known: BTreeMap<(Phase, u32), &str> = before
-            .statements
-            .iter()
-            .map(|done| ((done.phase, done.number), done.sql_hash.as_str()))
-            .collect();
-        (0_u32..)
-            .zip(&self.plan.ddl.statements)
-            .filter(|(number, statement)| {
-                let hash = known.get(&(statement.phase, *number));
-                hash.is_some_and(|hash| **hash == state::sql_hash(&statement.sql))
-            })
-            .map(|(number, statement)| (statement.phase, number))
-            .collect()
+        let done = before.statements.iter().filter(|done| done.is_among(&self.plan.ddl.statements));
+        done.map(|done| (done.phase, done.number)).collect()
     }
 
     fn steps(&self, phase: Phase, done: &BTreeSet<(Phase, u32)>) -> Vec<Step> {
@@ -374,18 +397,21 @@ impl Running<'_> {
     async fn finish(
         &mut self,
         site: &Site,
-        done: &BTreeSet<(Phase, u32)>,
+        before: &RunState,
         mut failed: Vec<FailedStatement>,
     ) -> Result<Report, MigrateError> {
         self.progress.enter(Stage::Constraining);
         let (validations, others): (Vec<Step>, Vec<Step>) = self
-            .steps(Phase::Validate, done)
+            .steps(Phase::Validate, &self.done(before))
             .into_iter()
             .partition(|step| step.statement.kind == Kind::Validation);
         failed.extend(build::in_order(site, others).await);
         failed.extend(build::beside_each_other(site, validations, self.request.jobs).await);
         self.check_stop()?;
-        failed.extend(build::in_order(site, self.steps(Phase::Last, done)).await);
+        self.read_positions_again().await;
+        // By their texts: with another position it is another statement.
+        let done = self.done(before);
+        failed.extend(build::in_order(site, self.steps(Phase::Last, &done)).await);
         self.check_stop()?;
         let totals = state::table_totals(self.target.client(), self.lease.run()).await?;
         let tables = (0_u32..).zip(&self.plan.tables).map(|(number, table)| {
@@ -404,7 +430,7 @@ impl Running<'_> {
             tables: tables.collect(),
             failed,
             notes: std::mem::take(&mut self.notes),
-            adjusted: None,
+            ..Report::default()
         })
     }
 }

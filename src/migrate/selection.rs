@@ -12,6 +12,7 @@
 //! tables that a view reads were selected is not looked at: making the view tells. A sequence is selected like a
 //! table, or because a default of a selected table names it.
 
+use crate::config::{TableFilter, TablePattern};
 use crate::migrate::schema::{Column, ColumnDefault, Schema, Sequence, TableName};
 use std::collections::HashSet;
 
@@ -22,21 +23,6 @@ pub enum Case {
     Matters,
     /// `Orders` is `orders`: MySQL.
     Ignored,
-}
-
-/// A pattern that cannot be one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SelectionError {
-    /// It is empty, or one half of it is.
-    #[error(
-        "reading {list}: the pattern `{pattern}` names nothing; write `table`, `schema.table` or `schema.*`"
-    )]
-    Empty {
-        /// `include_tables` or `exclude_tables`.
-        list: List,
-        /// As it was typed.
-        pattern: String,
-    },
 }
 
 /// Which list a pattern stands in.
@@ -80,7 +66,7 @@ pub struct Selected {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
-    typed: String,
+    typed: TablePattern,
     /// `None`: whatever schema.
     schema: Option<Vec<char>>,
     name: Vec<char>,
@@ -88,16 +74,16 @@ struct Pattern {
 }
 
 impl Selection {
-    /// Reads the patterns.
-    pub fn new(include: &[String], exclude: &[String], case: Case) -> Result<Self, SelectionError> {
-        let all = |list: List, patterns: &[String]| -> Result<Vec<Pattern>, SelectionError> {
-            patterns.iter().map(|pattern| Pattern::new(list, pattern, case)).collect()
+    /// What the patterns select, where names are compared so.
+    pub fn new(filter: &TableFilter, case: Case) -> Self {
+        let all = |patterns: &[TablePattern]| -> Vec<Pattern> {
+            patterns.iter().map(|pattern| Pattern::new(pattern, case)).collect()
         };
-        Ok(Self { include: all(List::Include, include)?, exclude: all(List::Exclude, exclude)? })
+        Self { include: all(&filter.include), exclude: all(&filter.exclude) }
     }
 
     /// Whether what has that name is selected.
-    pub fn selects(&self, name: &TableName) -> bool {
+    fn selects(&self, name: &TableName) -> bool {
         let included = self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(name));
         included && !self.exclude.iter().any(|pattern| pattern.matches(name))
     }
@@ -160,7 +146,7 @@ impl Selection {
         include
             .chain(exclude)
             .filter(|(_, pattern)| !names.iter().any(|name| pattern.matches(name)))
-            .map(|(list, pattern)| (list, pattern.typed.clone()))
+            .map(|(list, pattern)| (list, pattern.typed.to_string()))
             .collect()
     }
 }
@@ -174,20 +160,13 @@ fn asks_a_sequence(column: &Column) -> Option<&str> {
 }
 
 impl Pattern {
-    fn new(list: List, typed: &str, case: Case) -> Result<Self, SelectionError> {
-        let (schema, name) = match typed.trim().split_once('.') {
-            Some((schema, name)) => (Some(schema), name),
-            None => (None, typed.trim()),
-        };
-        if name.is_empty() || schema.is_some_and(str::is_empty) {
-            return Err(SelectionError::Empty { list, pattern: typed.to_owned() });
-        }
-        Ok(Self {
-            typed: typed.to_owned(),
-            schema: schema.map(|schema| letters_of(schema, case)),
-            name: letters_of(name, case),
+    fn new(typed: &TablePattern, case: Case) -> Self {
+        Self {
+            typed: typed.clone(),
+            schema: typed.schema.as_deref().map(|schema| letters_of(schema, case)),
+            name: letters_of(&typed.name, case),
             case,
-        })
+        }
     }
 
     fn matches(&self, name: &TableName) -> bool {
@@ -264,9 +243,10 @@ mod tests {
     }
 
     fn selection(include: &[&str], exclude: &[&str], case: Case) -> Selection {
-        let owned =
-            |patterns: &[&str]| patterns.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
-        Selection::new(&owned(include), &owned(exclude), case).unwrap()
+        let read = |patterns: &[&str]| -> Vec<TablePattern> {
+            patterns.iter().map(|text| TablePattern::parse(text).unwrap()).collect()
+        };
+        Selection::new(&TableFilter { include: read(include), exclude: read(exclude) }, case)
     }
 
     #[test]
@@ -282,20 +262,13 @@ mod tests {
             ("audit", "og", false),
             ("x", "item_12", true),
             ("x", "item_123", false),
+            ("größe", "item_12", true),
         ] {
             assert_eq!(chosen.selects(&name(schema, of)), expected, "{schema}.{of}");
         }
         assert!(selection(&[], &[], Case::Matters).selects(&name("a", "b")));
         assert!(!selection(&[], &["a.*"], Case::Matters).selects(&name("a", "b")));
         assert!(selection(&["SHOP.Ord*"], &[], Case::Ignored).selects(&name("shop", "oRDERS")));
-    }
-
-    #[test]
-    fn a_pattern_that_names_nothing_is_refused() {
-        for bad in ["", "  ", ".", "a.", ".b"] {
-            let error = Selection::new(&[], &[bad.to_owned()], Case::Matters).unwrap_err();
-            assert!(error.to_string().starts_with("reading exclude_tables"), "{error}");
-        }
     }
 
     #[test]
@@ -363,9 +336,9 @@ mod tests {
             let own = name(&schema, &of);
             for case in [Case::Matters, Case::Ignored] {
                 for pattern in [of.clone(), format!("{schema}.{of}"), format!("{schema}.*"), "*".to_owned()] {
-                    let chosen = Selection::new(std::slice::from_ref(&pattern), &[], case).unwrap();
+                    let chosen = selection(&[pattern.as_str()], &[], case);
                     prop_assert!(chosen.selects(&own), "{}", pattern);
-                    let rest = Selection::new(&[], std::slice::from_ref(&pattern), case).unwrap();
+                    let rest = selection(&[], &[pattern.as_str()], case);
                     prop_assert!(!rest.selects(&own), "{}", pattern);
                 }
             }

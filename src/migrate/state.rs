@@ -52,10 +52,10 @@ pub use parts::{
     split_parts,
 };
 pub use reading::{RunState, load};
-pub use rejects::{PayloadFormat, RecordedReject, Reject, first_rejects, record_rejects};
+pub use rejects::{PayloadFormat, Reject, record_rejects};
 pub use remaining::{Contradiction, Resumption, Split, remaining, resumption};
 pub use runs::{NewRun, Outcome, Run, finish, forget, last_runs, open_runs, set_snapshot};
-pub use statements::{DoneStatement, record_statement, sql_hash};
+pub use statements::{DoneStatement, record_statement};
 
 use crate::migrate::ranges::Extent;
 use crate::migrate::schema::TableName;

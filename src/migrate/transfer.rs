@@ -27,7 +27,7 @@ pub(crate) use failure::{Failure, Kind, Side};
 pub(crate) use postgres_reader::EXACT_TEXT;
 pub(crate) use schedule::{Chunk, Limits, PartPlan, Schedule, TablePlan};
 pub(crate) use segment::{Budget, Sink, Totals, WriterGone};
-pub(crate) use source::{Source, TableOrder};
+pub(crate) use source::{IdleSessions, Source, TableOrder};
 pub(crate) use writer::{Destination, Put};
 
 use writer::Writer;
@@ -35,7 +35,7 @@ use writer::Writer;
 use crate::config::DatabaseEndpoint;
 use crate::migrate::adjust::Settings;
 use crate::migrate::state::Lease;
-use counters::{Counters, add, count};
+use counters::{Counters, add, at, count};
 use queue::Queue;
 use schedule::{BoundaryQuestion, Task};
 use segment::Piece;
@@ -223,10 +223,11 @@ impl Shared {
             } else {
                 Task::Wait
             };
-            let Some(source) = session.as_mut().filter(|_| !matches!(task, Task::Wait | Task::Done)) else {
-                if matches!(task, Task::Done) {
-                    return;
-                }
+            if matches!(task, Task::Done) {
+                self.leave_source(&mut session);
+                return;
+            }
+            let Some(source) = session.as_mut().filter(|_| !matches!(task, Task::Wait)) else {
                 tokio::select! {
                     () = changed => {}
                     _ = settings.changed() => {}
@@ -318,11 +319,11 @@ impl Shared {
             }
             Err(failure) => {
                 count(&self.counters.errors, 1);
-                if failure.kind == Kind::Passing {
+                let times = self.schedule().unanswered(&question);
+                if failure.kind == Kind::Passing && times <= self.order.max_retries {
                     tracing::warn!("{failure}: asking again");
-                    self.schedule().unanswered(&question);
                     self.changed.notify_waiters();
-                    self.pause(0).await;
+                    self.pause(times).await;
                 } else {
                     self.fail(failure);
                 }
@@ -334,6 +335,7 @@ impl Shared {
         self.counters.chunk_comes(chunk.table);
         let Some(table) = self.table(chunk.table) else { return };
         let (sink, pieces) = segment::channel(&self.budget, Arc::clone(&self.counters.room_time));
+        let waited = sink.waited_here();
         let ready = Ready { chunk: chunk.clone(), pieces, began: Instant::now() };
         let put = Instant::now();
         self.queue.put(ready).await;
@@ -342,8 +344,9 @@ impl Shared {
         let began = Instant::now();
         let rows = source.read(table, &chunk, self.order.most_rejected, sink).await;
         add(&self.counters.read_time, put.elapsed());
-        self.counters.query_latencies.note(began.elapsed());
-        count(&self.counters.rows_read, rows.unwrap_or(0));
+        // For room it waited for the target.
+        let waited = Duration::from_nanos(at(&waited));
+        self.counters.query_latencies.note(began.elapsed().saturating_sub(waited));
         self.schedule().read(&chunk, rows);
         self.changed.notify_waiters();
     }
@@ -383,7 +386,8 @@ impl Shared {
         let chunk = ready.chunk;
         match written {
             Ok(written) => {
-                self.counters.write_latencies.note(began.elapsed());
+                let starved = Duration::from_nanos(written.starved);
+                self.counters.write_latencies.note(began.elapsed().saturating_sub(starved));
                 count(&self.counters.rows_written, written.totals.rows - written.rejected.len() as u64);
                 let rejected = written.rejected.len() + written.unreadable.len();
                 count(&self.counters.rejected, rejected as u64);
@@ -420,7 +424,8 @@ impl Shared {
     /// What becomes of a chunk that failed.
     async fn decide(&self, chunk: Chunk, failure: Failure) {
         let again = match failure.kind {
-            Kind::Row if !chunk.salvage => Some(true),
+            // A row that the source itself cannot give is not among those that can be sought out.
+            Kind::Row if failure.side == Side::Target && !chunk.salvage => Some(true),
             Kind::Passing if chunk.failures < self.order.max_retries => Some(false),
             Kind::Row | Kind::Passing | Kind::Lasting => None,
         };

@@ -2,8 +2,8 @@
 //!
 //! In: a value as the driver gives it, and what its column becomes. Out: bytes of a line, or a [`Rejection`]. Always
 //! holds: what PostgreSQL reads is the value; what it could not hold is refused here, with PostgreSQL's own SQLSTATE
-//! where it has one, and never bent. The one exception is told before the run by the column's note: a date with a month
-//! or a day 0 becomes NULL, where NULL is allowed.
+//! where it has one, and never bent; a refusal names no value. The one exception is told before the run by the column's
+//! note: a date with a month or a day 0 becomes NULL, where NULL is allowed.
 //!
 //! Refused besides: a text that is no UTF-8 or has a NUL byte, a JSON with `\u0000`, a day that no calendar has (MySQL
 //! stores one under ALLOW_INVALID_DATES), the year 0, another number than 0 and 1 for a truth value, more than a
@@ -114,14 +114,14 @@ pub(super) fn write_value(
         (Text, Value::Bytes(bytes)) => text(bytes, out)?,
         (Number | BigInt | Text, Value::Int(number)) => signed(*number, out),
         (BigInt, Value::UInt(number)) if i64::try_from(*number).is_err() => {
-            return Err(Rejection::new(TOO_LARGE, format!("is {number}, which a bigint cannot hold")));
+            return Err(Rejection::new(TOO_LARGE, "is more than a bigint can hold"));
         }
         (Number | BigInt | Text, Value::UInt(number)) => unsigned(*number, out),
         (Number | BigInt, Value::Bytes(digits)) => decimal(digits, out)?,
         (Boolean, Value::Int(0) | Value::UInt(0)) => out.put_u8(b'0'),
         (Boolean, Value::Int(1) | Value::UInt(1)) => out.put_u8(b'1'),
-        (Boolean, Value::Int(number)) => {
-            return Err(Rejection::new(NO_SUCH_VALUE, format!("is {number}, which is no truth value")));
+        (Boolean, Value::Int(_)) => {
+            return Err(Rejection::new(NO_SUCH_VALUE, "is another number than 0 and 1: no truth value"));
         }
         (Boolean, Value::Bytes(bytes)) => bits(bytes, 1, out),
         (Bits(length), Value::Bytes(bytes)) => bits(bytes, length, out),
@@ -318,18 +318,17 @@ fn hexadecimal(bytes: &[u8], out: &mut BytesMut) {
 
 /// Writes a day. `false`: it is none, nothing was written, and NULL is allowed.
 fn date(year: u16, month: u8, day: u8, nullable: bool, out: &mut BytesMut) -> Result<bool, Rejection> {
-    let told = || format!("{year:04}-{month:02}-{day:02}");
     if month == 0 || day == 0 {
         if nullable {
             return Ok(false);
         }
-        return Err(Rejection::new(NO_DATE, format!("is {}, and NULL is not allowed", told())));
+        return Err(Rejection::new(NO_DATE, "has a month or a day 0, and NULL is not allowed"));
     }
     if year == 0 {
-        return Err(Rejection::new(NO_DATE, format!("is {}: PostgreSQL has no year 0", told())));
+        return Err(Rejection::new(NO_DATE, "is in the year 0, which PostgreSQL has not"));
     }
     if year > 9999 || month > 12 || day > days_of(year, month) {
-        return Err(Rejection::new(NO_DATE, format!("is {}, which no calendar has", told())));
+        return Err(Rejection::new(NO_DATE, "is a day that no calendar has"));
     }
     days(year, month, day, out);
     Ok(true)

@@ -3,6 +3,7 @@
 //! In: what the driver says. Out: [`MySqlError`] for what comes before rows, [`ReadError`] for what comes with them.
 //! Always holds: a text is one line and holds no password; a server's error keeps its number and its SQLSTATE.
 
+use crate::migrate::quote::one_line;
 use crate::migrate::transfer::{Failure, Kind, Side, WriterGone};
 use mysql_async::{DriverError, Error};
 use std::time::Duration;
@@ -231,15 +232,14 @@ fn fate(error: &Error) -> Fate {
 pub(super) fn words(error: &Error) -> String {
     match error {
         Error::Server(server) => {
-            format!("{} (error {}, SQLSTATE {})", one_line(&server.message), server.code, server.state)
+            format!("{} (error {}, SQLSTATE {})", said(&server.message), server.code, server.state)
         }
-        other => one_line(&other.to_string()),
+        other => said(&other.to_string()),
     }
 }
 
-fn one_line(text: &str) -> String {
-    let spaced = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    spaced.take(MOST_CHARACTERS).collect()
+fn said(text: &str) -> String {
+    one_line(text, MOST_CHARACTERS)
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@
 
 use super::connect::text_at;
 use super::errors::ReadError;
-use super::qualified;
 use super::read::{BY_PRIMARY_KEY, key_list};
 use super::session::MySqlSession;
-use crate::migrate::quote::shown;
-use crate::migrate::ranges::{Extent, KeyValue, Range};
+use crate::migrate::quote::{mysql_identifier, mysql_qualified, shown};
+use crate::migrate::ranges::{Extent, KeyValue};
 use crate::migrate::schema::{Table, TableName};
 use crate::migrate::types::Engine;
 use mysql_async::{Params, Row, Value};
@@ -95,8 +94,8 @@ impl MySqlSession {
         column: &str,
     ) -> Result<Option<(i128, i128)>, ReadError> {
         let doing = format!("asking {} for its bounds", shown(relation));
-        let name = super::identifier(column);
-        let sql = format!("SELECT MIN({name}), MAX({name}) FROM {}", qualified(relation));
+        let name = mysql_identifier(column);
+        let sql = format!("SELECT MIN({name}), MAX({name}) FROM {}", mysql_qualified(relation));
         let found = self.ask(&doing, &sql, Params::Empty).await?;
         let Some(row) = found.first() else { return Ok(None) };
         let (Some(least), Some(greatest)) = (text_at(row, 0), text_at(row, 1)) else { return Ok(None) };
@@ -120,12 +119,10 @@ fn key_of(doing: &str, key: &[KeyColumn], row: &Row) -> Result<Vec<KeyValue>, Re
 
 fn boundary_sql(relation: &TableName, extent: &Extent, rows: u32) -> Option<String> {
     let list = key_list(extent)?;
-    let range = Range { number: 0, extent: extent.clone(), estimated_rows: None };
-    let condition = range.condition(Engine::MySql);
-    let condition = condition.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
     Some(format!(
-        "SELECT {list} FROM {}{BY_PRIMARY_KEY}{condition} ORDER BY {list} LIMIT 1 OFFSET {}",
-        qualified(relation),
+        "SELECT {list} FROM {}{BY_PRIMARY_KEY}{} ORDER BY {list} LIMIT 1 OFFSET {}",
+        mysql_qualified(relation),
+        extent.filter(Engine::MySql),
         rows.saturating_sub(1)
     ))
 }

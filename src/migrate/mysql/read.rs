@@ -6,11 +6,11 @@
 //! the server does not read by the key.
 
 use super::errors::ReadError;
+use super::identifiers;
 use super::row_plan::RowPlan;
 use super::session::{MySqlSession, ReadClocks, State};
-use super::{identifiers, qualified};
-use crate::migrate::quote::shown;
-use crate::migrate::ranges::{Extent, Range};
+use crate::migrate::quote::{mysql_qualified, shown};
+use crate::migrate::ranges::Extent;
 use crate::migrate::schema::TableName;
 use crate::migrate::transfer::counters::add;
 use crate::migrate::transfer::{Sink, Totals};
@@ -244,17 +244,13 @@ impl Drop for Watch<'_> {
 
 /// The statement for an extent; `None`: there is none for blocks.
 fn select(list: &str, relation: &TableName, extent: &Extent) -> Option<String> {
-    let mut sql = format!("SELECT {list} FROM {}", qualified(relation));
+    let mut sql = format!("SELECT {list} FROM {}", mysql_qualified(relation));
     match extent {
         Extent::Whole => return Some(sql),
         Extent::Blocks { .. } => return None,
         Extent::Integer { .. } | Extent::Keyset { .. } => sql.push_str(BY_PRIMARY_KEY),
     }
-    let range = Range { number: 0, extent: extent.clone(), estimated_rows: None };
-    if let Some(condition) = range.condition(Engine::MySql) {
-        sql.push_str(" WHERE ");
-        sql.push_str(&condition);
-    }
+    sql.push_str(&extent.filter(Engine::MySql));
     Some(sql)
 }
 

@@ -21,11 +21,11 @@
 
 mod position;
 
+use super::connect::text_at;
 use super::errors::{MySqlError, ReadError};
 use super::session::{MySqlSession, SessionLimits};
-use super::{connect::text_at, qualified};
 use crate::config::DatabaseEndpoint;
-use crate::migrate::quote::shown;
+use crate::migrate::quote::{mysql_qualified, shown};
 use crate::migrate::schema::TableName;
 use mysql_async::{Params, Row, Value};
 use std::collections::BTreeSet;
@@ -125,6 +125,11 @@ impl Snapshot {
             begin_together(source, &mut opened, tables, limits).await?
         };
         Ok(Self { sessions: opened, consistency, position, without_snapshots })
+    }
+
+    /// Whether all sessions see one moment of all tables, as far as anything on the server tells.
+    pub(crate) fn is_one_moment(&self) -> bool {
+        self.consistency.is_proven() && self.without_snapshots.is_empty()
     }
 }
 
@@ -233,7 +238,7 @@ fn longest(commands: impl Iterator<Item = (String, u64)>) -> Option<u64> {
 }
 
 fn lock_tables(tables: &[TableName]) -> String {
-    let locks: Vec<String> = tables.iter().map(|table| format!("{} READ", qualified(table))).collect();
+    let locks: Vec<String> = tables.iter().map(|table| format!("{} READ", mysql_qualified(table))).collect();
     format!("LOCK TABLES {}", locks.join(", "))
 }
 

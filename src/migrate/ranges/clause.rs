@@ -1,50 +1,37 @@
-//! The clause that reads a range, in the words of either engine.
+//! The condition that an extent's rows meet, in the words of either engine.
 //!
 //! Always holds: a value is written so that no setting of the session can make it something else. PostgreSQL's literals
 //! are `quote`'s. MySQL's texts are plain where nothing in them could be read in two ways, and else hexadecimal:
 //! whether a backslash escapes there is a setting.
 
-use super::{Extent, KeyValue, Range};
-use crate::migrate::quote;
+use super::{Extent, KeyValue};
+use crate::migrate::quote::{self, identifier_of};
 use crate::migrate::types::Engine;
 
-impl Range {
-    /// ` WHERE … ORDER BY … LIMIT …` as far as there is any of it, with a space before each, to follow the relation.
-    ///
-    /// A range by key is in the key's order and ends at `row_cap`, where there is one. Any other has neither: its
-    /// reader counts rows itself.
-    pub fn tail(&self, engine: Engine, row_cap: Option<u64>) -> String {
-        let mut tail = String::new();
-        if let Some(condition) = self.condition(engine) {
-            tail.push_str(&format!(" WHERE {condition}"));
-        }
-        if let Some(order) = self.order(engine) {
-            tail.push_str(&format!(" ORDER BY {order}"));
-            if let Some(rows) = row_cap {
-                tail.push_str(&format!(" LIMIT {rows}"));
-            }
-        }
-        tail
+impl Extent {
+    /// ` WHERE …`, with a space before it, to follow the relation; empty where every row belongs to it.
+    pub fn filter(&self, engine: Engine) -> String {
+        self.condition(engine).map(|condition| format!(" WHERE {condition}")).unwrap_or_default()
     }
 
     /// What stands behind `WHERE`; `None`: every row belongs to it.
     pub fn condition(&self, engine: Engine) -> Option<String> {
-        let conditions: Vec<String> = match &self.extent {
-            Extent::Whole => Vec::new(),
-            Extent::Integer { column, from, below } => {
-                let column = identifier(engine, column);
+        let conditions: Vec<String> = match self {
+            Self::Whole => Vec::new(),
+            Self::Integer { column, from, below } => {
+                let column = identifier_of(engine, column);
                 let end = |sign: &str, end: &Option<i128>| {
                     end.map(|end| format!("{column} {sign} {}", integer(engine, end)))
                 };
                 [end(">=", from), end("<", below)].into_iter().flatten().collect()
             }
-            Extent::Blocks { from, below } => {
+            Self::Blocks { from, below } => {
                 let end = |sign: &str, end: &Option<u32>| {
                     end.map(|block| format!("ctid {sign} '({block},0)'::tid"))
                 };
                 [end(">=", from), end("<", below)].into_iter().flatten().collect()
             }
-            Extent::Keyset { columns, after, up_to } => {
+            Self::Keyset { columns, after, up_to } => {
                 let end = |side: Side, end: &Option<Vec<KeyValue>>| {
                     end.as_ref().map(|key| compared(engine, columns, side, key))
                 };
@@ -52,15 +39,6 @@ impl Range {
             }
         };
         (!conditions.is_empty()).then(|| conditions.join(" AND "))
-    }
-
-    /// What stands behind `ORDER BY`; `None`: its rows have no order of a key.
-    pub fn order(&self, engine: Engine) -> Option<String> {
-        match &self.extent {
-            Extent::Whole | Extent::Blocks { .. } => None,
-            Extent::Integer { column, .. } => Some(identifier(engine, column)),
-            Extent::Keyset { columns, .. } => Some(listed(engine, columns)),
-        }
     }
 }
 
@@ -76,7 +54,7 @@ fn compared(engine: Engine, columns: &[String], side: Side, key: &[KeyValue]) ->
         Engine::Postgres => {
             let sign = if side == Side::After { ">" } else { "<=" };
             let values: Vec<String> = key.iter().map(|value| literal(engine, value)).collect();
-            format!("({}) {sign} ({})", listed(engine, columns), values.join(", "))
+            format!("({}) {sign} ({})", quote::identifiers(columns), values.join(", "))
         }
         Engine::MySql => compared_by_column(columns, side, key),
     }
@@ -92,7 +70,7 @@ fn compared_by_column(columns: &[String], side: Side, key: &[KeyValue]) -> Strin
     let pairs: Vec<(String, String)> = columns
         .iter()
         .zip(key)
-        .map(|(column, value)| (identifier(Engine::MySql, column), literal(Engine::MySql, value)))
+        .map(|(column, value)| (quote::mysql_identifier(column), literal(Engine::MySql, value)))
         .collect();
     let mut written = String::new();
     // From the last column to the first: each wraps what follows it.
@@ -106,18 +84,6 @@ fn compared_by_column(columns: &[String], side: Side, key: &[KeyValue]) -> Strin
     match pairs.as_slice() {
         [(column, value), _, ..] => format!("{column} {implied} {value} AND {written}"),
         _ => written,
-    }
-}
-
-fn listed(engine: Engine, columns: &[String]) -> String {
-    let names: Vec<String> = columns.iter().map(|column| identifier(engine, column)).collect();
-    names.join(", ")
-}
-
-fn identifier(engine: Engine, name: &str) -> String {
-    match engine {
-        Engine::Postgres => quote::identifier(name),
-        Engine::MySql => format!("`{}`", name.replace('`', "``")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a migration did not come to its end, and what a person could do about it.
 
+use crate::migrate::mysql::MySqlError;
 use crate::migrate::plan::PlanError;
 use crate::migrate::state::StateError;
 use crate::migrate::transfer::Failure;
@@ -64,7 +65,6 @@ impl MigrateError {
             Self::Plan(PlanError::Nothing { .. }) => {
                 Some("look at source.schema, include_tables and exclude_tables".to_owned())
             }
-            Self::Plan(PlanError::Selection(_)) => None,
             Self::OtherSource { hint, .. } => hint.clone(),
             Self::State(error) => error.hint().map(str::to_owned),
             Self::Moving(_) | Self::Stopped => {
@@ -75,6 +75,12 @@ impl MigrateError {
                 Some("leverd migrate run -c FILE --replace begins anew, and gives the old run up".to_owned())
             }
         }
+    }
+}
+
+impl From<MySqlError> for MigrateError {
+    fn from(error: MySqlError) -> Self {
+        Self::OtherSource { hint: error.hint().map(ToString::to_string), why: error.to_string() }
     }
 }
 

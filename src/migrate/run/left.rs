@@ -12,13 +12,14 @@ use crate::migrate::state::{self, Part, Resumption, RunState};
 use crate::migrate::transfer::{PartPlan, Source, TablePlan};
 use crate::postgres::PostgresError;
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 impl Running<'_> {
     /// For each table what is to be read, and the tables whose rows are all there.
     pub(super) async fn what_is_left(
         &mut self,
         before: &RunState,
-        source: &mut Source,
+        source: &Source,
     ) -> Result<(Vec<TablePlan>, Vec<u32>), MigrateError> {
         let settings = &self.config.settings;
         let whole = match (&self.source, source) {
@@ -26,10 +27,12 @@ impl Running<'_> {
                 parts::of_postgres(connection.client(), &self.plan, settings).await?
             }
             (Origin::MySql(_), Source::MySql { idle, .. }) => {
-                let session = idle.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).last_mut();
-                let session =
+                let session = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let mut session =
                     session.ok_or_else(|| MigrateError::Moving("no session of the source".to_owned()))?;
-                parts::of_mysql(session, &self.plan, settings).await?
+                let found = parts::of_mysql(&mut session, &self.plan, settings).await;
+                idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+                found?
             }
             (Origin::MySql(_), Source::Postgres { .. }) => BTreeMap::new(),
         };
@@ -65,11 +68,12 @@ impl Running<'_> {
                     split.added.iter().map(|part| rest_of(part, &of_table)).collect()
                 }
             };
-            let large = table.rows >= settings.large_table_threshold;
             if parts.is_empty() {
                 loaded.push(number);
             } else {
-                left.push(TablePlan { number, large, parts });
+                let large = table.rows >= settings.large_table_threshold;
+                let shares = if large { parts::shares(&parts, settings) } else { 1 };
+                left.push(TablePlan { number, large, shares, parts });
             }
         }
         if !new_parts.is_empty() {

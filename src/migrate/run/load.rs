@@ -2,18 +2,17 @@
 //!
 //! Always holds: a table is written down as loaded before it is built.
 
-use super::{Adjusting, CONNECT, FailedStatement, MigrateError, Running};
+use super::beside::Steering;
+use super::{CONNECT, FailedStatement, MigrateError, Running, prediction};
 use crate::config::TargetMode;
-use crate::migrate::adjust::{Caps, Stage, Timing, Writers};
+use crate::migrate::adjust::{Stage, Timing};
 use crate::migrate::adjuster::{Adjuster, Options, Summary};
-use crate::migrate::brain::Decider;
-use crate::migrate::brain::learner::Features;
 use crate::migrate::build::{self, Site, Step};
 use crate::migrate::ddl::Phase;
 use crate::migrate::monitor::Monitor;
 use crate::migrate::mysql::{KeyColumn, RowPlan};
 use crate::migrate::sampler::Extent;
-use crate::migrate::schema::{Table, TableName};
+use crate::migrate::schema::TableName;
 use crate::migrate::state::{self, RunState, TableStep};
 use crate::migrate::transfer::{
     self, Budget, Destination, Limits, Order, Put, Schedule, Source, TableOrder, TablePlan,
@@ -42,53 +41,57 @@ impl Running<'_> {
         before: &RunState,
         done: &BTreeSet<(Phase, u32)>,
         order: Order,
-        decider: Decider,
+        steering: Steering,
     ) -> Result<(Vec<FailedStatement>, Summary), MigrateError> {
         let settings = &self.config.settings;
         let budget = Budget::new(order.budget_bytes);
         let rows = self.plan.tables.iter().map(|table| table.rows).sum();
+        // Asked again: tables may have been emptied since `before`.
+        let totals = state::table_totals(self.target.client(), self.lease.run()).await?;
+        let rows_before = totals.iter().map(|total| total.rows).sum();
         let monitor = Monitor {
             progress: Arc::clone(&self.progress),
             budget: budget.clone(),
             budget_bytes: order.budget_bytes,
             memory_limit: settings.max_memory_bytes,
-            extent: Extent { tables: self.plan.tables.len() as u64, rows },
+            extent: Extent { tables: self.plan.tables.len() as u64, rows, rows_before },
+            kinds: self.plan.kinds(),
             interval: settings.ai_adjust_interval,
             began_at: self.request.now,
             target: &self.config.target,
             client: self.target.client(),
             lease: &self.lease,
+            numbered: before.adjustments.iter().map(|earlier| earlier.adjustment.number).max().unwrap_or(0),
         };
         let (adjuster, changes) =
-            Adjuster::new(self.adjusting(&order), decider, *self.progress.settings.borrow());
+            Adjuster::new(self.adjusting(&order), steering.decider, *self.progress.settings.borrow());
         let enough = CancellationToken::new();
-        let watching = monitor.watch(adjuster, changes, enough.clone());
+        let watching = monitor.watch(adjuster, changes, steering.levels, enough.clone());
         let loading = async {
-            let rows_before = before.totals.iter().map(|total| total.rows).sum();
             self.progress.expect(self.plan.tables.len() as u64, rows, rows_before);
             let ended = self.load(site, (left, loaded), done, order, budget).await;
             enough.cancel();
             ended
         };
         let (ended, summary) = tokio::join!(loading, watching);
+        // Also for a run that failed: what was tried in it is worth knowing.
+        self.progress.sum_up(&summary);
         Ok((ended?, summary))
     }
 
     fn adjusting(&self, order: &Order) -> Options {
         let settings = &self.config.settings;
-        let Adjusting { compare, machine: (cores, memory_mb), .. } = self.request.adjusting;
-        let definitions: Vec<Table> = self.plan.tables.iter().map(|table| table.definition.clone()).collect();
+        let adjusting = &self.request.adjusting;
         let interval = settings.ai_adjust_interval;
-        let writers = Writers::new(order.most_writers.into()).unwrap_or(Caps::WIDEST.writers);
         Options {
             run: self.lease.run().to_owned(),
             adjusts: settings.ai_adjust,
             interval,
-            caps: Caps { writers, ..Caps::WIDEST },
+            caps: prediction::caps(order.most_writers),
             // A run that is looked at often is a short one.
             timing: Timing { settle: Timing::default().settle.min(interval), ..Timing::default() },
-            compare,
-            features: Features::of(&definitions, self.plan.engine, cores, memory_mb),
+            compare: adjusting.compare,
+            features: prediction::features(&self.plan, adjusting),
             table_names: None,
         }
     }
@@ -151,7 +154,12 @@ impl Running<'_> {
         moved?;
         marked?;
         self.check_stop()?;
-        let failed = build.await;
+        let letting_go = async {
+            if self.held.is_none() {
+                self.let_go().await;
+            }
+        };
+        let (failed, ()) = tokio::join!(&mut build, letting_go);
         build::note_failures(&self.progress.counters, &failed);
         Ok(failed)
     }
@@ -223,7 +231,7 @@ impl Running<'_> {
             connect_timeout: CONNECT,
             // One more is the snapshot's; a writer's number is bounded by its setting.
             most_readers: settings.max_source_connections.saturating_sub(1).max(1),
-            most_writers: settings.max_target_connections.saturating_sub(1).clamp(1, 16),
+            most_writers: prediction::most_writers(settings),
         }
     }
 }

@@ -1,18 +1,35 @@
 //! The source of a run: its catalog, who it is, and the moment that all rows are read as of.
 //!
-//! Always holds: rows are read in one snapshot, which lives as long as the sessions that are made here.
+//! Always holds: rows are read in one snapshot, which lives as long as the sessions that are made here; it has the
+//! partitions that are planned, and no other.
 
+use super::sample::Held;
 use super::{CONNECT, MigrateError, Running};
 use crate::config::{DatabaseEngine, MigrationConfig};
 use crate::migrate::catalog;
-use crate::migrate::mysql::{MySqlError, MySqlSession, ReadClocks, SessionLimits, Snapshot};
+use crate::migrate::mysql::{MySqlSession, ReadClocks, SessionLimits, Snapshot};
 use crate::migrate::plan::{self, Plan};
 use crate::migrate::quote;
 use crate::migrate::schema::TableName;
 use crate::migrate::state;
 use crate::migrate::transfer::{self, Source};
 use crate::postgres::{Connection, PostgresError, connect_for_work};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio_postgres::Client;
+
+/// What the rows of partitioned tables lie in: the table's number, and the schema and name of each leaf. Not with
+/// `pg_partition_tree`, which would keep a lock on every partition for as long as the snapshot lives.
+const LEAVES: &str = "\
+WITH RECURSIVE below(number, relid) AS (
+    SELECT w.number, pg_catalog.to_regclass(w.root)::oid
+    FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS w(number, root)
+    UNION ALL
+    SELECT b.number, i.inhrelid FROM below AS b JOIN pg_catalog.pg_inherits AS i ON i.inhparent = b.relid)
+SELECT b.number, n.nspname::text, c.relname::text
+FROM below AS b
+JOIN pg_catalog.pg_class AS c ON c.oid = b.relid AND c.relispartition AND c.relkind <> 'p'
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace";
 
 /// The source before its rows are read.
 #[derive(Debug)]
@@ -33,7 +50,7 @@ impl Origin {
             }
             DatabaseEngine::MySql | DatabaseEngine::MariaDb => {
                 let session = MySqlSession::connect(&config.source, SessionLimits::default()).await;
-                Ok(Self::MySql(Box::new(session.map_err(of_mysql)?)))
+                Ok(Self::MySql(Box::new(session?)))
             }
         }
     }
@@ -43,7 +60,7 @@ impl Origin {
             Self::Postgres(connection) => {
                 catalog::postgres::read(connection.client()).await.map_err(MigrateError::Source)?
             }
-            Self::MySql(session) => session.read_catalog().await.map_err(of_mysql)?,
+            Self::MySql(session) => session.read_catalog().await?,
         };
         Ok(plan::make(catalog, config)?)
     }
@@ -59,10 +76,6 @@ impl Origin {
             }
         }
     }
-}
-
-fn of_mysql(error: MySqlError) -> MigrateError {
-    MigrateError::OtherSource { hint: error.hint().map(ToString::to_string), why: error.to_string() }
 }
 
 async fn fingerprint(source: &Connection) -> Result<String, MigrateError> {
@@ -81,7 +94,7 @@ async fn fingerprint(source: &Connection) -> Result<String, MigrateError> {
 }
 
 impl Running<'_> {
-    /// The moment that all rows are read as of. It is held until the source's connections end.
+    /// The moment that all rows are read as of. It is held until [`Self::let_go`], or the source's connections end.
     pub(super) async fn snapshot(&mut self) -> Result<Source, MigrateError> {
         let connection = match &self.source {
             Origin::Postgres(connection) => connection,
@@ -94,8 +107,65 @@ impl Running<'_> {
         connection.client().batch_execute(&begin).await.map_err(failed)?;
         let row = connection.client().query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await;
         let snapshot: String = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+        self.same_partitions(connection.client()).await?;
+        self.sequences_again().await?;
         state::set_snapshot(self.target.client(), &self.lease, Some(&snapshot)).await?;
+        if self.config.settings.sample_validation {
+            self.held = Some(Held::Postgres(snapshot.clone()));
+        }
         Ok(Source::Postgres { endpoint: self.config.source.clone(), snapshot })
+    }
+
+    /// Sequences that no column owns are asked again: rows of the snapshot may have taken values since the plan was
+    /// made. In a session of its own: the snapshot's would keep a lock on each of them.
+    async fn sequences_again(&mut self) -> Result<(), MigrateError> {
+        if self.plan.ddl.sequences.is_empty() {
+            return Ok(());
+        }
+        let dsn = self.config.source.postgres_dsn();
+        let session =
+            connect_for_work(dsn.expose(), "leverd source", CONNECT).await.map_err(MigrateError::Source)?;
+        let next = catalog::postgres::next_values(session.client()).await.map_err(MigrateError::Source)?;
+        self.plan.ddl.go_on_with(&next);
+        Ok(())
+    }
+
+    /// A partition that was attached since the plan was made has rows that nobody would read.
+    async fn same_partitions(&self, source: &Client) -> Result<(), MigrateError> {
+        let (mut numbers, mut roots, mut planned) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (number, table) in (0_i64..).zip(&self.plan.tables) {
+            let name = |relation: &TableName| (number, relation.schema.clone(), relation.name.clone());
+            let leaves = table.relations.iter().map(|relation| &relation.name);
+            if leaves.clone().eq([&table.source]) {
+                // It is no partitioned table.
+                continue;
+            }
+            numbers.push(number);
+            roots.push(quote::qualified(&table.source));
+            planned.extend(leaves.map(name));
+        }
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: tokio_postgres::Error| {
+            MigrateError::Source(PostgresError::statement("looking at the source's partitions", &error))
+        };
+        let mut found: BTreeSet<(i64, String, String)> = BTreeSet::new();
+        for row in source.query(LEAVES, &[&numbers, &roots]).await.map_err(failed)? {
+            let leaf = (
+                row.try_get(0).map_err(failed)?,
+                row.try_get(1).map_err(failed)?,
+                row.try_get(2).map_err(failed)?,
+            );
+            found.insert(leaf);
+        }
+        match planned.symmetric_difference(&found).next() {
+            None => Ok(()),
+            Some((_, schema, name)) => Err(MigrateError::Changed {
+                run: self.lease.run().to_owned(),
+                why: format!("the source's partition {schema}.{name} came or went after the plan was made"),
+            }),
+        }
     }
 
     async fn mysql_snapshot(&mut self) -> Result<Source, MigrateError> {
@@ -104,9 +174,7 @@ impl Running<'_> {
         let sessions = settings.workers.saturating_mul(4).min(settings.max_source_connections - 1).max(1);
         let tables: Vec<TableName> = self.plan.tables.iter().map(|table| table.source.clone()).collect();
         let snapshot =
-            Snapshot::open(&self.config.source, sessions as usize, &tables, SessionLimits::default())
-                .await
-                .map_err(of_mysql)?;
+            Snapshot::open(&self.config.source, sessions as usize, &tables, SessionLimits::default()).await?;
         if !snapshot.consistency.is_proven() {
             self.notes.push(snapshot.consistency.to_string());
         }
@@ -116,6 +184,7 @@ impl Running<'_> {
                 .push(format!("{name} has an engine without snapshots: each chunk is of another moment"));
         }
         state::set_snapshot(self.target.client(), &self.lease, snapshot.position.as_deref()).await?;
+        let one_moment = snapshot.is_one_moment();
         let mut sessions = snapshot.sessions;
         for session in &mut sessions {
             session.count_into(ReadClocks {
@@ -123,6 +192,20 @@ impl Running<'_> {
                 ..ReadClocks::default()
             });
         }
-        Ok(Source::of_mysql(sessions))
+        let source = Source::of_mysql(sessions);
+        if let (true, Source::MySql { idle, .. }) = (self.config.settings.sample_validation, &source) {
+            self.held = Some(Held::MySql { sessions: Arc::clone(idle), one_moment });
+        }
+        Ok(source)
+    }
+
+    /// Ends the transaction that holds a PostgreSQL's snapshot: as long as it is open the source vacuums nothing that
+    /// was deleted since.
+    pub(super) async fn let_go(&self) {
+        if let Origin::Postgres(connection) = &self.source
+            && let Err(error) = connection.client().batch_execute("ROLLBACK").await
+        {
+            tracing::debug!("ending the snapshot of the source: {error}");
+        }
     }
 }

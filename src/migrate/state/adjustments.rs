@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 /// A setting that was changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adjustment {
-    /// Its number within the run, from 0; a run that goes on counts on.
+    /// Its number within the run; a run that goes on counts on.
     pub number: u32,
     /// Which setting.
     pub setting: Parameter,

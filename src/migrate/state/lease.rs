@@ -26,7 +26,7 @@ pub struct Who {
 
 /// A run that is this process's. It is worth something while the connection lives on which it was taken.
 ///
-/// Dropping it releases nothing: the connection's end does, or [`Lease::release`].
+/// Dropping it releases nothing: the connection's end does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     run: String,
@@ -167,13 +167,6 @@ impl Lease {
         let (backend_pid, locks, current): (i32, i64, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let held = backend_pid == self.backend_pid && locks == counted_keys(&self.keys) && current;
         if held { Ok(()) } else { Err(self.lost()) }
-    }
-
-    /// Gives the schemas free, on the connection that it was taken on. The run stays as it is: [`super::finish`] says
-    /// how it ended.
-    pub async fn release(self, client: &Client) -> Result<(), StateError> {
-        client.execute(UNLOCK, &[&self.keys]).await.map_err(failed("releasing the lease"))?;
-        Ok(())
     }
 
     /// What to say where the fence is another.

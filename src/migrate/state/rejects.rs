@@ -4,8 +4,7 @@
 //! chunk's other rows are in their table. How many a run may reject is the caller's to bound. Payloads are rows of the
 //! source's: nothing here reads them back, logs them or puts them into an error.
 
-use super::{ChunkKey, Lease, Reader, StateError, ask, failed, plain};
-use chrono::{DateTime, Utc};
+use super::{ChunkKey, Lease, StateError, failed, plain};
 use tokio_postgres::Client;
 
 /// Which of COPY's forms a row is in.
@@ -34,23 +33,6 @@ pub struct Reject {
     pub format: PayloadFormat,
 }
 
-/// A row that was refused, as the target has it; without the row itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordedReject {
-    /// The chunk that it came with.
-    pub key: ChunkKey,
-    /// Its number among the rejected rows of the chunk.
-    pub number: u32,
-    /// The target's SQLSTATE, or what stands for one.
-    pub sqlstate: String,
-    /// Why, in the target's words. They may hold a value of the row.
-    pub message: String,
-    /// The target's column, where it is known.
-    pub column: Option<String>,
-    /// When it was written down.
-    pub at: DateTime<Utc>,
-}
-
 impl PayloadFormat {
     /// As the target has it.
     pub fn as_str(self) -> &'static str {
@@ -73,11 +55,6 @@ SELECT $1::text, $2::bigint, $3::bigint, $4::bigint, r.number, r.sqlstate, r.mes
 FROM ROWS FROM (pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]),
                 pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::bytea[]), pg_catalog.unnest($10::text[]))
      AS r(number, sqlstate, message, column_name, payload, format)";
-
-const FIRST: &str = "\
-SELECT r.table_number, r.part_number, r.seq, r.number, r.sqlstate, r.message, r.column_name, r.rejected_at
-FROM leverd_migration.reject AS r
-WHERE r.run = $1::text ORDER BY r.table_number, r.part_number, r.seq, r.number LIMIT $2::bigint";
 
 /// Writes down the rejected rows of a chunk. Within the transaction that brings the chunk, and before
 /// [`super::Recorder::record`], which is what refuses it where the lease is lost.
@@ -106,23 +83,6 @@ pub async fn record_rejects(
             .map_err(failed("recording rejected rows"))?;
     }
     Ok(())
-}
-
-/// The first rejected rows of a run, at most so many, in order of table, part and chunk. How many there are for each
-/// table, [`super::table_totals`] says.
-pub async fn first_rejects(client: &Client, run: &str, most: u32) -> Result<Vec<RecordedReject>, StateError> {
-    let doing = "reading the rejected rows";
-    ask(client, doing, FIRST, &[&run, &i64::from(most)], |row: Reader<'_>| {
-        Ok(RecordedReject {
-            key: ChunkKey { table: row.number(0)?, part: row.number(1)?, seq: row.number(2)? },
-            number: row.number(3)?,
-            sqlstate: row.get(4)?,
-            message: row.get(5)?,
-            column: row.get(6)?,
-            at: row.get(7)?,
-        })
-    })
-    .await
 }
 
 /// Cuts the rows into what one statement takes, in their order.

@@ -204,7 +204,7 @@ pub async fn set_snapshot(client: &Client, lease: &Lease, snapshot: Option<&str>
 /// Says how this process ended the run; [`StateError::Lost`] where the lease is lost.
 ///
 /// Nothing can be written under the lease afterwards: its fence is raised, which waits for chunks that are committing.
-/// `report` is for people and for `status`; without secrets. [`Lease::release`] comes next.
+/// `report` is for people and for `status`; without secrets. The schemas are free when the lease's connection ends.
 pub async fn finish(
     client: &Client,
     lease: &Lease,

@@ -18,7 +18,7 @@ pub struct DoneStatement {
     pub phase: Phase,
     /// Its number among the plan's statements, from 0.
     pub number: u32,
-    /// [`sql_hash`] of it.
+    /// SHA-256 of its text, in hexadecimal.
     pub sql_hash: String,
     /// When it was written down as done.
     pub at: DateTime<Utc>,
@@ -38,14 +38,16 @@ FROM leverd_migration.statement AS s
 WHERE s.run = $1::text ORDER BY s.done_at, s.phase, s.number";
 
 impl DoneStatement {
-    /// Whether it is this one, which has this number in the plan.
-    pub fn is(&self, number: u32, statement: &Statement) -> bool {
-        self.number == number && self.phase == statement.phase && self.sql_hash == sql_hash(&statement.sql)
+    /// Whether it is still one of a plan's: that with its number.
+    pub fn is_among(&self, statements: &[Statement]) -> bool {
+        statements.get(self.number as usize).is_some_and(|statement| {
+            self.phase == statement.phase && self.sql_hash == sql_hash(&statement.sql)
+        })
     }
 }
 
 /// What tells a statement's text from another: SHA-256 in hexadecimal.
-pub fn sql_hash(sql: &str) -> String {
+fn sql_hash(sql: &str) -> String {
     let hash: [u8; 32] = Sha256::digest(sql.as_bytes()).into();
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -109,11 +111,12 @@ mod tests {
         };
         let one = statement("CREATE INDEX a");
         let at = DateTime::from_timestamp(0, 0).unwrap();
-        let done = DoneStatement { phase: one.phase, number: 4, sql_hash: sql_hash(&one.sql), at };
-        assert!(done.is(4, &one));
-        assert!(!done.is(5, &one));
-        assert!(!done.is(4, &statement("CREATE INDEX b")));
-        assert!(!done.is(4, &Statement { phase: Phase::Last, ..one }));
+        let done = DoneStatement { phase: one.phase, number: 1, sql_hash: sql_hash(&one.sql), at };
+        let other = statement("CREATE INDEX b");
+        assert!(done.is_among(&[other.clone(), one.clone()]));
+        assert!(!done.is_among(&[one.clone(), other.clone()]));
+        assert!(!done.is_among(std::slice::from_ref(&other)));
+        assert!(!done.is_among(&[other, Statement { phase: Phase::Last, ..one }]));
     }
 
     #[test]

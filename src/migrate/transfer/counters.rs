@@ -10,8 +10,10 @@ use std::time::Duration;
 /// Counters since the run began, and gauges. Times are nanoseconds, summed over all who did it.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) rows_read: AtomicU64,
     pub(crate) rows_written: AtomicU64,
+    /// Rows that the target took, committed or not yet, and again where their chunk is tried again. They come evenly,
+    /// where those of a large chunk are written all at once.
+    pub(crate) rows_taken: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
     pub(crate) chunks: AtomicU64,
     /// From a chunk's first read to its commit.

@@ -3,10 +3,14 @@
 //! In: what a server said. Out: a [`Failure`] whose kind says whether to try again, to seek out rows, or to stop.
 //! Always holds: its text is one line with the server's SQLSTATE, and shows no row: a server's detail is left out.
 
+use crate::migrate::quote::one_line;
 use crate::migrate::state::StateError;
 use crate::postgres::PostgresError;
 use std::fmt;
 use tokio_postgres::error::SqlState;
+
+/// Longer words of a server say no more.
+const MOST_CHARACTERS: usize = 300;
 
 /// Which server failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,19 +126,25 @@ fn kind_of(code: &SqlState) -> Kind {
 
 /// A server's words. Those of a data exception quote the value, and no row is shown; others quote names.
 fn message_of(code: &SqlState, message: &str) -> String {
-    let line = one_line(message);
     if !code.code().starts_with("22") {
-        return line;
+        return one_line(message, MOST_CHARACTERS);
     }
-    match (line.find('"'), line.rfind('"')) {
-        (Some(first), Some(last)) if first < last => format!("{}\"…\"{}", &line[..first], &line[last + 1..]),
-        _ => line,
+    // Before it is cut: a long value would lose its last quote, and be shown.
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            let without = format!("{}\"…\"{}", &message[..first], &message[last + 1..]);
+            one_line(&without_bytes(&without), MOST_CHARACTERS)
+        }
+        _ => one_line(&without_bytes(message), MOST_CHARACTERS),
     }
 }
 
-fn one_line(text: &str) -> String {
-    let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    spaced.chars().take(300).collect()
+/// `0xe9 0x20`: what is no text in a value is still a part of it.
+fn without_bytes(message: &str) -> String {
+    let words = message.split(' ').map(|word| if word.starts_with("0x") { "…" } else { word });
+    let mut words: Vec<&str> = words.collect();
+    words.dedup_by(|later, earlier| *later == "…" && *earlier == "…");
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -161,6 +171,15 @@ mod tests {
             "new row for relation \"t\" violates check constraint \"c\""
         );
         assert_eq!(of(&syntax, "a \" alone"), "a \" alone");
+        assert_eq!(
+            of(
+                &SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                "invalid byte sequence for encoding \"UTF8\": 0xe9 0x20 0x62"
+            ),
+            "invalid byte sequence for encoding \"…\": …"
+        );
+        let long = format!("invalid input syntax for type integer: \"{}\"", "x".repeat(400));
+        assert_eq!(of(&syntax, &long), "invalid input syntax for type integer: \"…\"");
     }
 
     #[test]

@@ -30,11 +30,11 @@ pub(crate) struct PartPlan {
     pub(crate) relation: TableName,
     /// Which of them.
     pub(crate) extent: Extent,
-    /// The least and the greatest key that there is, for an extent by integer.
+    /// The least and the greatest key that the whole relation has, for an extent by integer.
     pub(crate) bounds: Option<(i128, i128)>,
-    /// The blocks that there are, for an extent by blocks.
+    /// The blocks that the whole relation has, for an extent by blocks.
     pub(crate) blocks: u32,
-    /// Rows, as far as anybody knows.
+    /// Rows of the whole relation, as far as anybody knows.
     pub(crate) rows: Option<u64>,
     /// Bytes of them in the source.
     pub(crate) bytes: Option<u64>,
@@ -47,6 +47,8 @@ pub(crate) struct TablePlan {
     pub(crate) number: u32,
     /// Whether it is read by several readers from the start.
     pub(crate) large: bool,
+    /// It may have so many times the readers of one table; 0 counts as 1.
+    pub(crate) shares: u32,
     /// What is left of it; empty: nothing.
     pub(crate) parts: Vec<PartPlan>,
 }
@@ -118,6 +120,8 @@ struct Part {
     density: Option<f64>,
     /// Somebody asks for its next boundary.
     asking: bool,
+    /// How often in a row the question for it was not answered.
+    unanswered: u32,
     in_flight: u32,
 }
 
@@ -125,6 +129,7 @@ struct Part {
 struct Table {
     number: u32,
     large: bool,
+    shares: u32,
     parts: Vec<Part>,
     readers: u32,
     loaded: bool,
@@ -135,7 +140,7 @@ struct Table {
 pub(crate) struct Limits {
     /// Tables that are read at once.
     pub(crate) tables: usize,
-    /// Readers of one table.
+    /// Readers of one table, or of each share of a large one.
     pub(crate) readers: u32,
 }
 
@@ -207,15 +212,19 @@ impl Schedule {
         let table = &mut self.tables[slot.table];
         let part = &mut table.parts[slot.part];
         part.asking = false;
+        part.unanswered = 0;
         let chunk = part.keyset_chunk(table.number, slot, up_to, chunk_rows);
         self.begin(slot);
         chunk
     }
 
-    /// The question was not answered.
-    pub(crate) fn unanswered(&mut self, question: &BoundaryQuestion) {
+    /// The question was not answered. Gives how often in a row that is so now.
+    pub(crate) fn unanswered(&mut self, question: &BoundaryQuestion) -> u32 {
         self.reader_goes(question.slot);
-        self.tables[question.slot.table].parts[question.slot.part].asking = false;
+        let part = &mut self.tables[question.slot.table].parts[question.slot.part];
+        part.asking = false;
+        part.unanswered = part.unanswered.saturating_add(1);
+        part.unanswered
     }
 
     /// A reader is through with a chunk; `rows`: what it had, where it was read to its end.
@@ -283,7 +292,7 @@ impl Schedule {
             let slot = Slot { table: at, part };
             if table.readers == 0 {
                 first = first.or(may_begin.then_some(slot));
-            } else if table.readers < self.limits.readers.max(1)
+            } else if table.readers < table.most_readers(self.limits)
                 && joined.is_none_or(|(large, readers, _)| (!table.large, table.readers) < (!large, readers))
             {
                 joined = Some((table.large, table.readers, slot));
@@ -303,10 +312,15 @@ impl Table {
         Self {
             number: plan.number,
             large: plan.large,
+            shares: plan.shares,
             parts: plan.parts.into_iter().map(Part::new).collect(),
             readers: 0,
             loaded,
         }
+    }
+
+    fn most_readers(&self, limits: Limits) -> u32 {
+        limits.readers.max(1).saturating_mul(self.shares.max(1))
     }
 
     fn is_handed_out(&self) -> bool {
@@ -343,6 +357,7 @@ impl Part {
             next_seq: 0,
             density,
             asking: false,
+            unanswered: 0,
             in_flight: 0,
         }
     }

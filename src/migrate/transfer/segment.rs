@@ -27,6 +27,8 @@ const PERMIT_BYTES: usize = 1024;
 pub(crate) struct Budget {
     permits: Arc<Semaphore>,
     all: u32,
+    /// Rows of all segments that there are now.
+    rows: Arc<AtomicU64>,
 }
 
 impl Budget {
@@ -35,7 +37,16 @@ impl Budget {
         let least = SEGMENT_BYTES / PERMIT_BYTES;
         let all = usize::try_from(bytes).unwrap_or(usize::MAX) / PERMIT_BYTES;
         let all = all.clamp(least, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Self { permits: Arc::new(Semaphore::new(all)), all: u32::try_from(all).expect("clamped to 32 bits") }
+        Self {
+            permits: Arc::new(Semaphore::new(all)),
+            all: u32::try_from(all).expect("clamped to 32 bits"),
+            rows: Arc::default(),
+        }
+    }
+
+    /// Rows that wait now, those in the seats too.
+    pub(crate) fn waiting_rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait now.
@@ -58,6 +69,28 @@ pub(crate) struct Segment {
     pub(crate) ends: Vec<u32>,
     /// Given back when the segment is dropped: after it was written.
     _permit: OwnedSemaphorePermit,
+    _waiting: Waiting,
+}
+
+/// Rows that are counted until they are dropped.
+#[derive(Debug)]
+struct Waiting {
+    rows: u64,
+    all: Arc<AtomicU64>,
+}
+
+impl Waiting {
+    fn new(rows: usize, all: &Arc<AtomicU64>) -> Self {
+        let rows = rows as u64;
+        all.fetch_add(rows, Ordering::Relaxed);
+        Self { rows, all: Arc::clone(all) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.rows, Ordering::Relaxed);
+    }
 }
 
 /// How a chunk ended, as its reader has it.
@@ -95,6 +128,8 @@ pub(crate) struct Sink {
     ends: Vec<u32>,
     totals: Totals,
     waited: Arc<AtomicU64>,
+    /// The same of this chunk alone.
+    waited_here: Arc<AtomicU64>,
 }
 
 /// A chunk's channel. `waited` counts the nanoseconds for which its reader waits for room.
@@ -109,6 +144,7 @@ pub(crate) fn channel(budget: &Budget, waited: Arc<AtomicU64>) -> (Sink, mpsc::U
         ends: Vec::new(),
         totals: Totals::default(),
         waited,
+        waited_here: Arc::default(),
     };
     (sink, from)
 }
@@ -143,6 +179,11 @@ impl Sink {
         if self.rows.len() >= SEGMENT_BYTES { self.send().await } else { Ok(()) }
     }
 
+    /// Counts the nanoseconds for which this chunk's reader waits for room.
+    pub(crate) fn waited_here(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.waited_here)
+    }
+
     /// So many rows were ended so far.
     pub(crate) fn totals(&self) -> Totals {
         Totals { bytes: self.totals.bytes + self.rows.len() as u64, ..self.totals }
@@ -174,7 +215,9 @@ impl Sink {
         self.ends.reserve(ends.len());
         self.totals.bytes += bytes.len() as u64;
         let permit = self.permit(bytes.len()).await?;
-        self.to.send(Piece::Rows(Segment { bytes, ends, _permit: permit })).map_err(|_| WriterGone)
+        let waiting = Waiting::new(ends.len(), &self.budget.rows);
+        let segment = Segment { bytes, ends, _permit: permit, _waiting: waiting };
+        self.to.send(Piece::Rows(segment)).map_err(|_| WriterGone)
     }
 
     /// Room in the budget, or else the chunk's own seat.
@@ -190,7 +233,9 @@ impl Sink {
             permit = Arc::clone(&self.seat).acquire_owned() => permit,
             () = self.to.closed() => return Err(WriterGone),
         };
-        self.waited.fetch_add(nanos(began.elapsed()), Ordering::Relaxed);
+        let waited = nanos(began.elapsed());
+        self.waited.fetch_add(waited, Ordering::Relaxed);
+        self.waited_here.fetch_add(waited, Ordering::Relaxed);
         Ok(permit.expect("these semaphores are never closed"))
     }
 }
@@ -198,4 +243,33 @@ impl Sink {
 /// A duration for a counter.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_wait_from_their_reader_to_their_end() {
+        let budget = Budget::new(1 << 20);
+        let (mut sink, mut pieces) = channel(&budget, Arc::default());
+        for _ in 0..3 {
+            sink.row(b"1\n").await.unwrap();
+        }
+        assert_eq!(budget.waiting_rows(), 0, "their segment is not sent yet");
+        sink.finish().await.unwrap();
+        assert_eq!(budget.waiting_rows(), 3);
+        drop(pieces.recv().await);
+        assert_eq!(budget.waiting_rows(), 0);
+    }
+
+    #[tokio::test]
+    async fn rows_that_nobody_wants_do_not_wait() {
+        let budget = Budget::new(1 << 20);
+        let (mut sink, pieces) = channel(&budget, Arc::default());
+        drop(pieces);
+        sink.row(b"1\n").await.unwrap();
+        assert_eq!(sink.finish().await, Err(WriterGone));
+        assert_eq!(budget.waiting_rows(), 0);
+    }
 }

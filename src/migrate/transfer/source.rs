@@ -14,8 +14,11 @@ use crate::migrate::mysql::{KeyColumn, MySqlSession, RowPlan};
 use crate::migrate::ranges::KeyValue;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// Sessions of a MySQL's snapshot that nobody reads with. After a load all that are left are among them.
+pub(crate) type IdleSessions = Arc<Mutex<Vec<MySqlSession>>>;
 
 /// Where readers get their sessions.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub(crate) enum Source {
     /// A PostgreSQL, and the snapshot that its sessions take on.
     Postgres { endpoint: DatabaseEndpoint, snapshot: String },
     /// Sessions of a MySQL that are in the snapshot: those that nobody reads with, and how many there are in all.
-    MySql { idle: Mutex<Vec<MySqlSession>>, alive: AtomicUsize },
+    MySql { idle: IdleSessions, alive: AtomicUsize },
 }
 
 /// What a reader must know of a table.
@@ -39,7 +42,7 @@ pub(crate) struct TableOrder {
 /// One session that reads.
 #[derive(Debug)]
 pub(crate) enum Session {
-    Postgres(PostgresReader),
+    Postgres(Box<PostgresReader>),
     MySql(Box<MySqlSession>),
 }
 
@@ -49,7 +52,7 @@ impl Source {
         match self {
             Self::Postgres { endpoint, snapshot } => {
                 let reader = PostgresReader::open(endpoint, name, snapshot, timeout).await?;
-                Ok(Some(Session::Postgres(reader)))
+                Ok(Some(Session::Postgres(Box::new(reader))))
             }
             Self::MySql { idle, .. } => {
                 let session = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -60,7 +63,7 @@ impl Source {
 
     /// These sessions of a MySQL.
     pub(crate) fn of_mysql(sessions: Vec<MySqlSession>) -> Self {
-        Self::MySql { alive: AtomicUsize::new(sessions.len()), idle: Mutex::new(sessions) }
+        Self::MySql { alive: AtomicUsize::new(sessions.len()), idle: Arc::new(Mutex::new(sessions)) }
     }
 
     /// Takes a session back that is lost, or not needed now. PostgreSQL's are closed.

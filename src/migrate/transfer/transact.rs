@@ -29,7 +29,8 @@ impl Shared {
             return Ok(written);
         }
         let most_rejected = chunk.salvage.then_some(self.order.most_rejected);
-        let written = target.write(destination, &mut ready.pieces, most_rejected).await?;
+        let written =
+            target.write(destination, &mut ready.pieces, most_rejected, &self.counters.rows_taken).await?;
         add(&self.counters.starved_time, Duration::from_nanos(written.starved));
         let commit = Instant::now();
         if target.record(&self.order.lease, chunk, destination.form, &written, index).await? {

@@ -5,6 +5,7 @@
 //! rejected, each of which stands in the reject table of the same transaction.
 
 use super::copy::{Form, HEADER, TRAILER};
+use super::counters::count;
 use super::failure::{Failure, Kind, Side};
 use super::schedule::Chunk;
 use super::segment::{Piece, Segment, Totals};
@@ -15,9 +16,10 @@ use crate::migrate::state::{
     ChunkKey, ChunkRecord, Lease, PayloadFormat, Recorder, Reject, StateError, committed_chunk,
     record_rejects,
 };
-use crate::postgres::{Connection, connect_for_work};
+use crate::postgres::{Connection, connect_to_load};
 use bytes::Bytes;
 use futures_util::SinkExt;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -93,7 +95,7 @@ impl Writer {
         as_replica: bool,
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let connection = connect_for_work(target.postgres_dsn().expose(), name, timeout)
+        let connection = connect_to_load(target.postgres_dsn().expose(), name, timeout)
             .await
             .map_err(|error| Failure::lost(Side::Target, error.to_string()))?;
         let replica = if as_replica { "; SET session_replication_role = replica" } else { "" };
@@ -119,11 +121,13 @@ impl Writer {
     /// Begins a chunk's transaction and writes its rows. Nothing is committed yet.
     ///
     /// `most_rejected`: `None`, a refused row is a failure; else rows are sought out, and more of them are a failure.
+    /// `taken`: counts the rows as they go.
     pub(crate) async fn write(
         &mut self,
         to: &Destination,
         pieces: &mut UnboundedReceiver<Piece>,
         most_rejected: Option<u64>,
+        taken: &AtomicU64,
     ) -> Result<Written, Failure> {
         self.run("BEGIN", "beginning a transaction").await?;
         let into = match to.put {
@@ -136,8 +140,8 @@ impl Writer {
             to.form.word()
         );
         let written = match most_rejected {
-            None => self.pour(&copy, to, pieces).await?,
-            Some(most) => self.sift(&copy, to, &into, pieces, most).await?,
+            None => self.pour(&copy, to, pieces, taken).await?,
+            Some(most) => self.sift(&copy, to, &into, (pieces, most), taken).await?,
         };
         if to.put == Put::Replace && most_rejected.is_none() {
             self.run(&replace(to, &into), &doing(to)).await?;
@@ -223,6 +227,7 @@ impl Writer {
         copy: &str,
         to: &Destination,
         pieces: &mut UnboundedReceiver<Piece>,
+        taken: &AtomicU64,
     ) -> Result<Written, Failure> {
         let failed = |error: tokio_postgres::Error| Failure::of(Side::Target, &doing(to), &error);
         let sink = self.client().copy_in(copy).await.map_err(failed)?;
@@ -237,7 +242,10 @@ impl Writer {
             starved += super::segment::nanos(began.elapsed());
             match piece {
                 // The permit goes when the segment is dropped: behind the send.
-                Some(Piece::Rows(segment)) => sink.send(segment.bytes.clone()).await.map_err(failed)?,
+                Some(Piece::Rows(segment)) => {
+                    sink.send(segment.bytes.clone()).await.map_err(failed)?;
+                    count(taken, segment.ends.len() as u64);
+                }
                 Some(Piece::End(totals, unreadable)) => break (totals, unreadable),
                 Some(Piece::Failed(failure)) => return Err(failure),
                 None => return Err(given_up()),
@@ -257,8 +265,8 @@ impl Writer {
         copy: &str,
         to: &Destination,
         into: &str,
-        pieces: &mut UnboundedReceiver<Piece>,
-        most: u64,
+        (pieces, most): (&mut UnboundedReceiver<Piece>, u64),
+        taken: &AtomicU64,
     ) -> Result<Written, Failure> {
         let mut written = Written::default();
         let mut before = 0;
@@ -268,6 +276,7 @@ impl Writer {
                     let rows = segment.ends.len() as u64;
                     let rejected = self.sift_segment(copy, to, into, &segment, before).await?;
                     before += rows;
+                    count(taken, rows);
                     written.rejected.extend(rejected);
                     if written.rejected.len() as u64 > most {
                         return Err(too_many(to, most, &written.rejected));

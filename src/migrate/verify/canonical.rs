@@ -18,7 +18,7 @@
 //! - A date that MySQL holds and PostgreSQL cannot (`0000-00-00`) is NULL where the column may be NULL, as it travels.
 //! - JSON of MySQL's is compared only for being there: both engines rewrite it, each in its own way.
 
-use crate::migrate::quote;
+use crate::migrate::quote::{identifier, identifier_of};
 use crate::migrate::types::{Engine, UNSIGNED_BIGINT};
 
 /// What a MySQL gives for a row that it could not hash. No digest of theirs is so large: they have 60 bits.
@@ -177,17 +177,9 @@ fn argument(target_type: &str) -> Option<u32> {
     rest.split_once(')')?.0.trim().parse().ok()
 }
 
-/// A name in the words of an engine.
-pub(super) fn name(engine: Engine, name: &str) -> String {
-    match engine {
-        Engine::Postgres => quote::identifier(name),
-        Engine::MySql => format!("`{}`", name.replace('`', "``")),
-    }
-}
-
 /// The text of a column's value in the source; NULL where the value is.
 pub(super) fn source_value(engine: Engine, column: &Compared, usage: Usage) -> String {
-    let quoted = name(engine, &column.source);
+    let quoted = identifier_of(engine, &column.source);
     match engine {
         Engine::Postgres => postgres_value(&quoted, column.form, usage),
         Engine::MySql => mysql_value(&quoted, column, usage),
@@ -196,7 +188,7 @@ pub(super) fn source_value(engine: Engine, column: &Compared, usage: Usage) -> S
 
 /// The text of a column's value in the target; NULL where the value is.
 pub(super) fn target_value(column: &Compared, usage: Usage) -> String {
-    postgres_value(&name(Engine::Postgres, &column.target), column.form, usage)
+    postgres_value(&identifier(&column.target), column.form, usage)
 }
 
 fn postgres_value(column: &str, form: Form, usage: Usage) -> String {

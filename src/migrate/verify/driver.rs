@@ -15,7 +15,7 @@ use super::report::{Checksum, Coverage, Report, TableReport, Tally};
 use super::sides::{Answers, Ask, AskError, Row, Side};
 use super::statements::{PARTITIONED, count_of};
 use super::{Depth, Others, Settings, Subject};
-use crate::migrate::ranges::{self, Extent, KeyValue};
+use crate::migrate::ranges::{Extent, KeyValue, by_integer};
 use crate::migrate::schema::TableName;
 use crate::migrate::types::Engine;
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,17 +275,11 @@ async fn pieces<S: Ask, T: Ask>(sides: &Sides<S, T>, plan: &TablePlan) -> Result
     }
     match &plan.method {
         Method::Integer => {
-            let bounds = sides.ask_source(&plan.source.bounds()).await?;
-            let bound = |at: usize| -> Option<i128> { bounds.first()?.get(at)?.as_deref()?.parse().ok() };
-            let rules = ranges::Rules {
-                large_table_threshold_rows: 0,
-                max_partitions: MOST_RANGES,
-                range_rows: RANGE_ROWS,
-                outlives_snapshot: true,
-            };
+            let answer = sides.ask_source(&plan.source.bounds()).await?;
+            let bound = |at: usize| -> Option<i128> { answer.first()?.get(at)?.as_deref()?.parse().ok() };
+            let Some(bounds) = bound(0).zip(bound(1)) else { return Ok(vec![plan.everything()]) };
             let column = plan.source.key_names.first().cloned().unwrap_or_default();
-            let cut = ranges::by_integer(&column, bound(0).zip(bound(1)), &[], Some(rows), &rules);
-            Ok(cut.into_iter().map(|range| range.extent).collect())
+            Ok(by_integer(&column, bounds, rows, RANGE_ROWS, MOST_RANGES))
         }
         Method::Keyset { .. } => keyset_pieces(sides, plan).await,
         Method::Grouped => Ok(vec![plan.everything()]),

@@ -30,8 +30,18 @@ impl MySqlSide {
     /// # Errors
     /// A session refuses what it is set to.
     pub(crate) async fn of(snapshot: Snapshot) -> Result<Self, AskError> {
-        let one_snapshot = snapshot.consistency.is_proven() && snapshot.without_snapshots.is_empty();
-        let mut sessions = snapshot.sessions;
+        let one_snapshot = snapshot.is_one_moment();
+        Self::of_sessions(snapshot.sessions, one_snapshot).await
+    }
+
+    /// Takes sessions that are in a snapshot, one at least. `one_snapshot`: all of them see one moment for certain.
+    ///
+    /// # Errors
+    /// A session refuses what it is set to.
+    pub(crate) async fn of_sessions(
+        mut sessions: Vec<MySqlSession>,
+        one_snapshot: bool,
+    ) -> Result<Self, AskError> {
         for session in &mut sessions {
             for pin in pins(Engine::MySql) {
                 ask(session, pin).await?;

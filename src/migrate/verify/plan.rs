@@ -6,9 +6,7 @@
 //! ordered otherwise is grouped by its digest. It asks nothing.
 
 use super::Subject;
-use super::canonical::{
-    Compared, Digest, Form, Usage, base_of, digest, joined, name, source_value, target_value,
-};
+use super::canonical::{Compared, Digest, Form, Usage, base_of, digest, joined, source_value, target_value};
 use super::report::ColumnNote;
 use super::statements::TableSide;
 use crate::migrate::quote;
@@ -220,7 +218,7 @@ fn source_side(table: &TableName, of: Circumstances, columns: &[Compared], key: 
     let value = |column: &Compared, usage: Usage| source_value(engine, column, usage);
     let from = match engine {
         Engine::Postgres => from_postgres(table, of.source_partitioned),
-        Engine::MySql => format!("FROM {}.{} AS t", name(engine, &table.schema), name(engine, &table.name)),
+        Engine::MySql => format!("FROM {} AS t", quote::mysql_qualified(table)),
     };
     let names = key.iter().map(|column| column.source.clone()).collect();
     side(engine, of.digest, from, names, columns, key, &value)

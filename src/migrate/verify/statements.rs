@@ -4,11 +4,11 @@
 //! the same question to both sides is about the same rows, each under its own names; what comes out is in the order
 //! that the readers here expect (a count before a checksum, a key before its row's digest). It asks nothing.
 
-use super::canonical::name;
 use super::findings::{RowDigest, Sum};
 use super::groups::Within;
 use super::sides::{Answers, Row};
-use crate::migrate::ranges::{Extent, Range};
+use crate::migrate::quote::identifier_of;
+use crate::migrate::ranges::Extent;
 use crate::migrate::types::Engine;
 
 /// The partitioned tables of a PostgreSQL: their rows are read without `ONLY`.
@@ -60,7 +60,7 @@ impl TableSide {
     pub(super) fn boundary(&self, extent: &Extent, offset: u64) -> String {
         // With the table before it: else a name means what is selected under it, and texts have another order.
         let order: Vec<String> =
-            self.key_names.iter().map(|key| format!("t.{}", name(self.engine, key))).collect();
+            self.key_names.iter().map(|key| format!("t.{}", identifier_of(self.engine, key))).collect();
         format!(
             "SELECT {} {}{} ORDER BY {} LIMIT 1 OFFSET {offset}",
             self.key_values.join(", "),
@@ -72,7 +72,7 @@ impl TableSide {
 
     /// The least and the greatest key; only of a key that is one integer.
     pub(super) fn bounds(&self) -> String {
-        let key = self.key_names.first().map(|key| name(self.engine, key)).unwrap_or_default();
+        let key = self.key_names.first().map(|key| identifier_of(self.engine, key)).unwrap_or_default();
         match self.engine {
             Engine::Postgres => format!("SELECT MIN({key})::text, MAX({key})::text {}", self.from),
             Engine::MySql => {
@@ -112,7 +112,7 @@ impl TableSide {
     }
 
     fn condition(&self, extent: &Extent) -> Option<String> {
-        Range { number: 0, extent: self.own(extent), estimated_rows: None }.condition(self.engine)
+        self.own(extent).condition(self.engine)
     }
 
     /// The extent under this side's names.

@@ -30,7 +30,11 @@ fn whole_table(number: u32) -> TablePlan {
         rows: Some(10),
         bytes: Some(1000),
     };
-    TablePlan { number, large: false, parts: vec![part] }
+    table(number, false, part)
+}
+
+fn table(number: u32, large: bool, part: PartPlan) -> TablePlan {
+    TablePlan { number, large, shares: 1, parts: vec![part] }
 }
 
 const WIDE: Limits = Limits { tables: 100, readers: 4 };
@@ -45,7 +49,7 @@ fn read(schedule: &mut Schedule, chunk_rows: u32) -> Option<Chunk> {
 
 #[test]
 fn a_dense_key_is_cut_by_the_size_in_force() {
-    let table = TablePlan { number: 7, large: false, parts: vec![integer_part(0, (1, 10_000), 10_000)] };
+    let table = table(7, false, integer_part(0, (1, 10_000), 10_000));
     let mut schedule = Schedule::new(vec![table], WIDE);
     let first = read(&mut schedule, 1_000).unwrap();
     let id = || "id".to_owned();
@@ -77,7 +81,7 @@ fn a_chunk_that_failed_comes_again_as_it_was() {
 
 #[test]
 fn tables_that_nobody_reads_come_first_and_no_more_than_may_be_in_work() {
-    let many = TablePlan { number: 0, large: false, parts: vec![integer_part(0, (1, 1_000), 1_000)] };
+    let many = table(0, false, integer_part(0, (1, 1_000), 1_000));
     let mut schedule =
         Schedule::new(vec![many, whole_table(1), whole_table(2)], Limits { tables: 2, readers: 2 });
     let first = read(&mut schedule, 10).unwrap();
@@ -92,10 +96,30 @@ fn tables_that_nobody_reads_come_first_and_no_more_than_may_be_in_work() {
 
 #[test]
 fn a_large_table_is_joined_before_another_is_begun() {
-    let large = TablePlan { number: 0, large: true, parts: vec![integer_part(0, (1, 1_000), 1_000)] };
+    let large = table(0, true, integer_part(0, (1, 1_000), 1_000));
     let mut schedule = Schedule::new(vec![large, whole_table(1)], Limits { tables: 4, readers: 2 });
     let tables: Vec<u32> = (0..3).map(|_| read(&mut schedule, 10).unwrap().table).collect();
     assert_eq!(tables, [0, 0, 1]);
+}
+
+#[test]
+fn each_share_of_a_large_table_has_readers() {
+    let half = |number: u32, from: Option<i128>, below: Option<i128>| PartPlan {
+        extent: Extent::Integer { column: "id".to_owned(), from, below },
+        ..integer_part(number, (1, 1_000), 1_000)
+    };
+    let parts = vec![half(0, None, Some(501)), half(1, Some(501), None)];
+    let large = TablePlan { number: 0, large: true, shares: 2, parts };
+    let mut schedule = Schedule::new(vec![large, whole_table(1)], Limits { tables: 4, readers: 2 });
+    let chunks: Vec<Chunk> = (0..5).map(|_| read(&mut schedule, 250).unwrap()).collect();
+    let of: Vec<(u32, u32, u32)> = chunks.iter().map(|chunk| (chunk.table, chunk.part, chunk.seq)).collect();
+    // In the order of the keys, and each part has its own numbers.
+    assert_eq!(of, [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0)]);
+    assert_eq!(schedule.committed(&chunks[4]), Some(1));
+    for chunk in &chunks[..3] {
+        assert_eq!(schedule.committed(chunk), None);
+    }
+    assert_eq!(schedule.committed(&chunks[3]), Some(0));
 }
 
 #[test]
@@ -105,15 +129,17 @@ fn one_at_a_time_asks_for_a_keyset_s_boundary() {
         bounds: None,
         ..integer_part(0, (0, 0), 100)
     };
-    let mut schedule = Schedule::new(vec![TablePlan { number: 0, large: true, parts: vec![part] }], WIDE);
+    let mut schedule = Schedule::new(vec![table(0, true, part)], WIDE);
     let Task::Ask(question) = schedule.next(50) else { panic!("a question") };
     assert_eq!(question.rows, 50);
     assert!(matches!(schedule.next(50), Task::Wait));
     let key = |text: &str| Some(vec![KeyValue::Text(text.to_owned())]);
     let first = schedule.boundary(&question, key("m"), 50);
     let Task::Ask(question) = schedule.next(50) else { panic!("a second question") };
-    schedule.unanswered(&question);
+    assert_eq!(schedule.unanswered(&question), 1);
     let Task::Ask(question) = schedule.next(50) else { panic!("asked again") };
+    assert_eq!(schedule.unanswered(&question), 2);
+    let Task::Ask(question) = schedule.next(50) else { panic!("asked once more") };
     let last = schedule.boundary(&question, None, 50);
     let keyset = |after, up_to| Extent::Keyset { columns: vec!["k".to_owned()], after, up_to };
     assert_eq!(first.extent, keyset(None, key("m")));
@@ -125,7 +151,7 @@ fn one_at_a_time_asks_for_a_keyset_s_boundary() {
 #[test]
 fn sparse_keys_are_skipped_in_growing_steps() {
     let part = integer_part(0, (0, 1_i128 << 60), 1_000);
-    let mut schedule = Schedule::new(vec![TablePlan { number: 0, large: false, parts: vec![part] }], WIDE);
+    let mut schedule = Schedule::new(vec![table(0, false, part)], WIDE);
     // All rows lie at the beginning; the rest is empty.
     let mut chunks = 0;
     while let Some(chunk) = read(&mut schedule, 100) {
@@ -139,7 +165,7 @@ fn sparse_keys_are_skipped_in_growing_steps() {
 #[test]
 fn wide_rows_make_smaller_chunks() {
     let part = PartPlan { bytes: Some(1_000 * 1024 * 1024), ..integer_part(0, (1, 1_000), 1_000) };
-    let mut schedule = Schedule::new(vec![TablePlan { number: 0, large: false, parts: vec![part] }], WIDE);
+    let mut schedule = Schedule::new(vec![table(0, false, part)], WIDE);
     let chunk = read(&mut schedule, 100_000).unwrap();
     assert_eq!(chunk.extent, Extent::Integer { column: "id".to_owned(), from: None, below: Some(65) });
     // What was asked for is what the state shows.
@@ -153,10 +179,8 @@ proptest! {
         tables in prop::collection::vec((-500_i128..500, 0_i128..2_000, 0_u64..3_000, any::<bool>()), 1..5),
         choices in prop::collection::vec((0_u32..400, 0_usize..8, any::<bool>()), 1..400),
     ) {
-        let plans = tables.iter().enumerate().map(|(at, (least, keys, rows, large))| TablePlan {
-            number: at as u32,
-            large: *large,
-            parts: vec![integer_part(0, (*least, least + keys), *rows)],
+        let plans = tables.iter().enumerate().map(|(at, (least, keys, rows, large))| {
+            table(at as u32, *large, integer_part(0, (*least, least + keys), *rows))
         });
         let mut schedule = Schedule::new(plans.collect(), Limits { tables: 3, readers: 2 });
         let mut open: Vec<Chunk> = Vec::new();
