@@ -11,6 +11,7 @@ mod exporter;
 mod gauntlet;
 mod health;
 mod history;
+mod listening;
 mod logs;
 mod migrate;
 mod narrate;

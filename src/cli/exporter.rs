@@ -1,16 +1,16 @@
 //! `leverd exporter`: the exporter alone, for a host or a Postgres that nothing is tuned on.
 
-use super::{EXIT_BAD_CONFIG, Global, configured};
+use super::{EXIT_BAD_CONFIG, Global, configured, listening};
 use crate::api::{self, ApiState, Readiness};
 use crate::config::{self, Config, ConfigErrors, ExporterConfig, Secret};
 use crate::exporter::{self, Exporter, Options};
 use anyhow::Context as _;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -64,12 +64,12 @@ pub(crate) async fn run(global: &Global, args: Args) -> anyhow::Result<ExitCode>
         }
     };
     let listen = match &args.listen {
-        Some(text) => address(text).await?,
+        Some(text) => listening::address("--listen", "127.0.0.1:9187", text).await?,
         None => configured
             .as_ref()
             .map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)), |config| config.exporter.listen),
     };
-    if !is_loopback(listen.ip()) && !args.allow_remote {
+    if !listening::is_loopback(listen.ip()) && !args.allow_remote {
         eprintln!(
             "leverd: --listen {listen} is reachable from other machines, and /metrics has no token yet: anyone \
              there could read database names, sizes and load.\nhint: listen on 127.0.0.1 and let Prometheus scrape \
@@ -87,7 +87,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> anyhow::Result<ExitCode>
         );
         return Ok(ExitCode::from(EXIT_BAD_CONFIG));
     }
-    let listener = TcpListener::bind(listen).await.map_err(|error| not_bound(listen, error))?;
+    let bound = TcpListener::bind(listen).await;
+    let listener = bound.map_err(|error| listening::not_bound("--listen", listen, &error))?;
     serve(listener, options).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -180,31 +181,6 @@ fn dsn_from(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(pairs.collect::<Vec<_>>().join(" "))
 }
 
-async fn address(text: &str) -> anyhow::Result<SocketAddr> {
-    let hint = "write host:port, e.g. --listen 127.0.0.1:9187";
-    let mut found =
-        lookup_host(text).await.with_context(|| format!("--listen {text}: no such address; {hint}"))?;
-    found.next().with_context(|| format!("--listen {text}: no such address; {hint}"))
-}
-
-/// `::ffff:127.0.0.1` is loopback as well.
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
-}
-
-fn not_bound(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
-    let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "; another exporter, or another leverd, has the port: stop it, or choose one with --listen"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 are the system's: choose one with --listen"
-        }
-        _ => "",
-    };
-    anyhow::anyhow!("cannot listen on {listen}: {error}{hint}")
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
     if (0.1..=3600.0).contains(&seconds) {
@@ -231,19 +207,6 @@ mod tests {
         assert_eq!(parsed.get_user(), Some("o'brien"));
         assert_eq!(parsed.get_password(), Some(br"back\slash and blank".as_slice()));
         assert_eq!(dsn_from(|_| None), None);
-    }
-
-    #[test]
-    fn loopback_is_recognised_in_every_form() {
-        for (address, expected) in [
-            ("127.0.0.9", true),
-            ("::1", true),
-            ("::ffff:127.0.0.1", true),
-            ("0.0.0.0", false),
-            ("::", false),
-        ] {
-            assert_eq!(is_loopback(address.parse().unwrap()), expected, "{address}");
-        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `leverd migrate`: moving a database into a PostgreSQL.
 //!
-//! Exit codes: 0 all is there; 1 it is not, or rows were rejected; 64 the file or the plan is wrong; 75 another run has
-//! the target. One file a subcommand; beside them what is pure (`course`, `eta`, `outline`, `history`, `calibration`,
-//! `report`) and what is the terminal's (`progress`, `terminal`, `verbosity`).
+//! Exit codes: 0 all is there; 1 it is not, or rows were rejected, or a lever of the target is not given back; 64 the
+//! file or the plan is wrong; 75 another run has the target. One file a subcommand; beside them what is pure (`course`,
+//! `eta`, `outline`, `history`, `calibration`, `report`), what is the terminal's (`progress`, `terminal`, `verbosity`),
+//! the metrics' server (`serving`), the target's own levers (`levers`), and the history in the project's ledger
+//! (`ledger`; `runs` lists it).
 
 mod calibrate;
 mod calibration;
@@ -14,12 +16,16 @@ mod figures;
 mod fixtures;
 mod forget;
 mod history;
+mod ledger;
+mod levers;
 mod outline;
 mod plan;
 mod progress;
 mod report;
 mod run;
+mod runs;
 mod scratch;
+mod serving;
 mod session;
 mod settings_file;
 mod status;
@@ -29,14 +35,16 @@ mod verbosity;
 mod verify;
 
 use super::{EXIT_BAD_CONFIG, Global};
-use crate::config::{self, Machine, MigrationConfig};
+use crate::config::{self, ConfigErrors, Machine, MigrationConfig};
 use crate::migrate::adjust::Settings;
 use crate::migrate::brain::Decider;
 use crate::migrate::brain::learner::Records;
 use crate::migrate::run::{Adjusting, Start};
 use crate::migrate::state::Who;
+use crate::observe;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verbosity::Verbosity;
@@ -50,6 +58,9 @@ pub(crate) struct Args {
     /// How much is logged; each line then begins with its level
     #[arg(long, global = true, value_enum, value_name = "LEVEL")]
     verbosity: Option<Verbosity>,
+    /// The ledger that keeps the history of runs [default: that of the project in this folder, if it is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,9 +72,11 @@ enum Command {
     /// Move the rows, and make all that belongs to them
     Run(run::Args),
     /// Go on with the run that was interrupted
-    Resume,
+    Resume(serving::MetricsArgs),
     /// Show the runs that the target knows, and how far the open ones are
     Status,
+    /// List earlier runs and their adjustments, as the project's ledger has them; no database is asked
+    History(runs::Args),
     /// Compare the target's rows with the source's
     Verify(verify::Args),
     /// Try settings on some of the rows, in a schema that is dropped again, and propose where to begin
@@ -81,17 +94,27 @@ impl Args {
 
 /// Runs it.
 pub(crate) async fn run(global: &Global, args: Args) -> anyhow::Result<ExitCode> {
+    let ledger = args.ledger.as_deref();
     let config = match load(global) {
         Ok(config) => config,
-        Err(code) => return Ok(code),
+        Err(errors) => {
+            // The history needs no database. A file that was named must be right all the same.
+            if let (Command::History(args), None) = (&args.command, &global.config) {
+                return runs::run(global, ledger, None, args).await;
+            }
+            eprintln!("{errors}");
+            return Ok(ExitCode::from(EXIT_BAD_CONFIG));
+        }
     };
     match args.command {
         Command::Plan => plan::run(global, &config).await,
         Command::Run(args) => {
-            run::run(global, &config, Start::New { id: new_id(), replace: args.replace }).await
+            let start = Start::New { id: new_id(), replace: args.replace };
+            run::run(global, &config, start, &args.metrics, ledger).await
         }
-        Command::Resume => run::run(global, &config, Start::Resume).await,
+        Command::Resume(metrics) => run::run(global, &config, Start::Resume, &metrics, ledger).await,
         Command::Status => status::run(global, &config).await,
+        Command::History(args) => runs::run(global, ledger, Some(&config), &args).await,
         Command::Verify(args) => verify::run(global, &config, &args).await,
         Command::Calibrate(args) => calibrate::run(global, &config, &args).await,
         Command::Forget(args) => forget::run(global, &config, &args).await,
@@ -103,39 +126,52 @@ fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
-fn load(global: &Global) -> Result<MigrationConfig, ExitCode> {
+fn load(global: &Global) -> Result<MigrationConfig, ConfigErrors> {
     let file = global.config.clone().unwrap_or_else(|| PathBuf::from(FILE));
-    config::load_migration(&file, &|name| std::env::var(name).ok(), machine()).map_err(|errors| {
-        eprintln!("{errors}");
-        ExitCode::from(EXIT_BAD_CONFIG)
-    })
+    config::load_migration(&file, &|name| std::env::var(name).ok(), machine())
+}
+
+/// Tells a person one line that no log level hides: in the log where it has lines of its kind, else beside it.
+fn say(line: &str) {
+    if tracing::enabled!(tracing::Level::INFO) {
+        tracing::info!("{line}");
+    } else {
+        // Nobody has to listen.
+        let _ = terminal::stderr().write_all(format!("leverd: {line}\n").as_bytes());
+    }
 }
 
 /// What the defaults depend on.
 fn machine() -> Machine {
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = total.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-    Machine { cores, memory_bytes: kilobytes.unwrap_or(0) * 1024 }
+    Machine { cores: cores().unwrap_or(0), memory_bytes: observe::own_memory_bytes().unwrap_or(0) }
 }
 
-/// What the settings are adjusted by. A service that cannot be asked is told, and the rules decide.
-fn adjusting(config: &MigrationConfig) -> Adjusting {
-    let decider = Decider::new(&config.ai, Records::default()).unwrap_or_else(|error| {
+fn cores() -> Option<usize> {
+    std::thread::available_parallelism().ok().map(std::num::NonZero::get)
+}
+
+/// What the settings are adjusted by. A service that cannot be asked is told, and the rules decide. `records`: of
+/// earlier runs.
+fn adjusting(config: &MigrationConfig, records: &Records) -> Adjusting {
+    let decider = Decider::new(&config.ai, records.clone()).unwrap_or_else(|error| {
         if config.settings.ai_adjust {
             tracing::warn!("{error}: the rules decide");
         }
         Decider::Rules { unconfigured: true }
     });
-    let machine = machine();
-    let cores = (machine.cores > 0).then_some(machine.cores as f64);
-    let memory_mb = (machine.memory_bytes > 0).then_some(machine.memory_bytes as f64 / 1_048_576.0);
-    Adjusting { decider, compare: crate::judge::compare, machine: (cores, memory_mb) }
+    let cores = cores().map(|cores| cores as f64);
+    let memory_mb = observe::own_memory_bytes().map(|bytes| bytes as f64 / 1_048_576.0);
+    Adjusting {
+        decider,
+        records: records.clone(),
+        tell: say,
+        compare: crate::judge::compare,
+        machine: (cores, memory_mb),
+    }
 }
 
 fn jobs() -> usize {
-    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+    cores().unwrap_or(2)
 }
 
 fn who() -> Who {
@@ -182,6 +218,16 @@ mod tests {
         }
         assert_eq!(parsed(&["resume"]).unwrap().verbosity, None);
         assert!(parsed(&["run", "--verbosity", "loud"]).is_err());
+    }
+
+    #[test]
+    fn a_ledger_is_named_before_or_behind_the_command() {
+        for words in [["--ledger", "kept.db", "history"], ["history", "--ledger", "kept.db"]] {
+            assert_eq!(parsed(&words).unwrap().ledger, Some(PathBuf::from("kept.db")));
+        }
+        assert_eq!(parsed(&["run"]).unwrap().ledger, None);
+        assert!(parsed(&["history", "r1", "--limit", "3"]).is_ok());
+        assert!(parsed(&["history", "--limit", "0"]).is_err());
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub(super) fn ending(trial: &Trial) -> String {
     let word = match (trial.verdict, &trial.phase) {
         (Some(Verdict::Kept), Phase::Kept) if trial.plan.gives_back.is_some() => "given back".to_owned(),
         (Some(_), Phase::Reverted) if trial.plan.gives_back.is_some() => "in place again".to_owned(),
+        (None, Phase::Kept) if trial.plan.borrowed_for.is_some() => "borrowed".to_owned(),
         (Some(Verdict::Kept), _) => "kept".to_owned(),
         (Some(Verdict::Undecided), Phase::Reverted) => "undecided, put back".to_owned(),
         (_, phase) => phase.to_string(),

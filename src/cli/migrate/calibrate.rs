@@ -15,6 +15,7 @@ use crate::cli::{EXIT_BAD_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_TRY_LATER, Global
 use crate::config::MigrationConfig;
 use crate::migrate::adjust::Stage;
 use crate::migrate::brain::Decider;
+use crate::migrate::brain::learner::Records;
 use crate::migrate::progress::Progress;
 use crate::migrate::quote::shown;
 use crate::migrate::run::{self, Adjusting, MigrateError, Request, Start};
@@ -234,15 +235,17 @@ async fn tried(
     let began =
         super::settings(config).map_err(|error| Stopped::Refused(format!("{error:#}"), EXIT_BAD_CONFIG))?;
     let progress = Arc::new(Progress::new(began));
-    // The scratch configuration adjusts nothing.
+    // The scratch configuration adjusts nothing, and a step begins with its own settings.
     let adjusting = Adjusting {
         decider: Decider::Rules { unconfigured: false },
+        records: Records::default(),
+        tell: |_| {},
         compare: crate::judge::compare,
         machine: (None, None),
     };
     let start = Start::New { id, replace: true };
     let (who, jobs, now) = (super::who(), super::jobs(), super::now());
-    let request = Request { config, start, who, jobs, now, adjusting };
+    let request = Request { config, start, who, jobs, now, adjusting, beside: None };
     let own_stop = stop.child_token();
     let mut work = std::pin::pin!(run::run(request, Arc::clone(&progress), own_stop.clone()));
     let mut samples: Vec<(f64, u64)> = Vec::new();

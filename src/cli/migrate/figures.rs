@@ -64,6 +64,9 @@ pub(super) fn spoken_s(seconds: f64) -> String {
     spoken(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
+/// Names that a text shows of a list.
+pub(super) const MOST_NAMES: usize = 12;
+
 /// The first `most` of them, and how many more there are: `a, b and 3 more`.
 pub(super) fn listed(names: &[String], most: usize) -> String {
     let shown = names.get(..most).unwrap_or(names).join(", ");

@@ -4,13 +4,13 @@
 //! be there first is in it, whole in the data and cut only in the text, where it says how much was cut. It says nothing
 //! of the target's present content: `target_look` does.
 
-use super::figures::{counted, listed, named, sized};
+use super::figures::{MOST_NAMES, counted, listed, named, sized};
 use crate::cli::render;
-use crate::config::{MigrationConfig, MigrationSettings, TargetMode};
+use crate::config::{MigrationConfig, MigrationSettings};
 use crate::migrate::ddl::{Kind, Statement};
 use crate::migrate::plan::{Plan, PlannedTable};
 use crate::migrate::quote::shown;
-use crate::migrate::ranges::{self, Method, Rules};
+use crate::migrate::ranges::{Extent, everything};
 use crate::migrate::schema::TableName;
 use crate::migrate::types::{Engine, NoteKind};
 use serde::Serialize;
@@ -19,8 +19,6 @@ use std::fmt::Write as _;
 
 /// Tables that the text shows, the largest first.
 const MOST_TABLES: usize = 40;
-/// Names that the text shows of a list.
-const MOST_NAMES: usize = 12;
 /// Lines that the text shows of a list of sentences.
 const MOST_LINES: usize = 40;
 
@@ -53,6 +51,8 @@ pub(super) struct Outline {
     pub(super) matched_nothing: Vec<NoMatch>,
     /// Foreign keys that would lead out of what is moved.
     pub(super) dropped_foreign_keys: Vec<String>,
+    /// Tables without a primary key, as the source names them.
+    pub(super) keyless: Vec<String>,
     /// What is allowed and yet may not be meant.
     pub(super) warnings: Vec<String>,
 }
@@ -127,13 +127,21 @@ impl Outline {
             left_out: plan.left_out.iter().map(shown).collect(),
             matched_nothing: plan.matched_nothing.iter().map(no_match).collect(),
             dropped_foreign_keys: plan.dropped_foreign_keys.iter().map(leading_out).collect(),
+            keyless: plan
+                .tables
+                .iter()
+                .filter(|table| table.key.is_empty())
+                .map(|table| shown(&table.source))
+                .collect(),
             warnings: config.warnings(),
         }
     }
 
-    /// The names of the tables in the target.
+    /// The names of the tables in the target; those of partitions too, where what has them is dropped.
     pub(super) fn target_names(plan: &Plan) -> Vec<TableName> {
-        plan.tables.iter().map(|table| table.target.clone()).collect()
+        let drops = plan.ddl.statements.iter().any(|statement| statement.kind == Kind::Drop);
+        let partitions = plan.ddl.partitions.iter().filter(|_| drops);
+        plan.tables.iter().map(|table| &table.target).chain(partitions).cloned().collect()
     }
 
     /// For people.
@@ -193,6 +201,9 @@ impl Outline {
         let leading_out = "Foreign keys that are not made, because they lead out of what is moved";
         section(text, leading_out, &self.dropped_foreign_keys);
         section(text, "Must be in the target before the run", &self.must_exist);
+        let keyless =
+            "Without a primary key: begun anew where a run goes on, and differences are counted, not named";
+        section(text, keyless, &self.keyless);
         if !self.left_out.is_empty() {
             let _ = writeln!(text, "\nLeft out as the file says: {}.", listed(&self.left_out, MOST_NAMES));
         }
@@ -239,19 +250,12 @@ fn outlined(table: &PlannedTable, engine: Engine, settings: &MigrationSettings) 
 /// `by id, about 40 chunks`; `12 partitions by blocks, about 90 chunks`; `in one chunk`.
 fn read(table: &PlannedTable, engine: Engine, settings: &MigrationSettings) -> String {
     let Some(first) = table.relations.first() else { return "has no rows to read".to_owned() };
-    let keeps_rows = matches!(settings.target_mode, TargetMode::Append | TargetMode::Upsert);
-    // As `migrate::parts` has it.
-    let rules = Rules {
-        large_table_threshold_rows: settings.large_table_threshold,
-        max_partitions: settings.max_partitions,
-        range_rows: u64::from(settings.chunk_size),
-        outlives_snapshot: keeps_rows,
-    };
-    let how = match ranges::method(&table.definition, engine, first.blocks, &rules) {
-        Method::Integer { column } => Some(format!("by {column}")),
-        Method::Keyset { columns } => Some(format!("by ({})", columns.join(", "))),
-        Method::Blocks if !keeps_rows => Some("by blocks".to_owned()),
-        Method::Blocks | Method::Whole => None,
+    let keeps_rows = settings.target_mode.keeps_rows();
+    let how = match everything(&table.definition, engine, first.blocks, keeps_rows) {
+        Extent::Integer { column, .. } => Some(format!("by {column}")),
+        Extent::Keyset { columns, .. } => Some(format!("by ({})", columns.join(", "))),
+        Extent::Blocks { .. } => Some("by blocks".to_owned()),
+        Extent::Whole => None,
     };
     let partitions = table.relations.len() as u64;
     let chunks = table.rows.div_ceil(u64::from(settings.chunk_size).max(1)).max(partitions);
@@ -266,10 +270,11 @@ fn read(table: &PlannedTable, engine: Engine, settings: &MigrationSettings) -> S
 
 /// What is made, in the order in which it is.
 fn makes(statements: &[Statement]) -> Vec<Made> {
-    const WORDS: [&str; 10] = [
+    const WORDS: [&str; 11] = [
         "type",
         "sequence",
         "table",
+        "partition",
         "index",
         "primary key",
         "unique constraint",
@@ -296,7 +301,8 @@ fn what_of(statement: &Statement) -> Option<&'static str> {
         // Others tie one to its column.
         Kind::Sequence if statement.sql.starts_with("CREATE") => Some("sequence"),
         Kind::Table => Some("table"),
-        Kind::Index => Some("index"),
+        Kind::Partition => Some("partition"),
+        Kind::Index | Kind::PartitionedIndex => Some("index"),
         Kind::Constraint if describes.starts_with("primary key") => Some("primary key"),
         Kind::Constraint if describes.starts_with("unique") => Some("unique constraint"),
         Kind::Constraint if describes.starts_with("check") => Some("check"),
@@ -355,6 +361,8 @@ mod tests {
         assert_eq!((count("table"), count("primary key"), count("view")), (Some(3), Some(2), None));
         assert_eq!(outline.types.len(), 1);
         assert_eq!(outline.types[0].columns, ["public.orders.paid"]);
+        assert_eq!(outline.keyless, ["public.log"]);
+        assert!(outline.text().contains("Without a primary key: "), "{}", outline.text());
     }
 
     #[test]
@@ -377,6 +385,18 @@ mod tests {
         let outline = Outline::new(&plan(), &config("  target_mode: append\n"));
         let log = outline.tables.iter().find(|table| table.source == "public.log").unwrap();
         assert_eq!(log.read, "in one chunk");
+    }
+
+    #[test]
+    fn partitions_are_named_where_what_has_their_names_is_dropped() {
+        let mut plan = plan();
+        plan.ddl.partitions.push(TableName { schema: "old".to_owned(), name: "log_2024".to_owned() });
+        let last = |plan: &Plan| Outline::target_names(plan).pop().map(|name| name.name);
+        assert_eq!(last(&plan).as_deref(), Some("log_2024"));
+        plan.ddl.statements.retain(|statement| statement.kind != Kind::Drop);
+        assert_ne!(last(&plan).as_deref(), Some("log_2024"));
+        // The run takes both schemas for itself.
+        assert_eq!(plan.target_schemas("public"), ["public", "old"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::progress::Watched;
 use crate::cli::render;
 use crate::migrate::quote;
 use crate::migrate::run::{MigrateError, Report, TableReport};
+use crate::migrate::verify::{self, Coverage, Verdict};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -33,6 +34,9 @@ pub(super) fn text(report: &Report, watched: &Watched, adjusts: bool) -> String 
     }
     rejected(&mut text, report);
     failed(&mut text, report);
+    if let Some(sample) = &report.sample {
+        sampled(&mut text, sample);
+    }
     if let Some(adjusted) = report.adjusted.as_ref().filter(|_| adjusts) {
         // Its last line has its own end.
         let _ = write!(text, "\n{adjusted}");
@@ -115,6 +119,50 @@ fn failed(text: &mut String, report: &Report) {
     }
 }
 
+/// What a sample of the rows said; of the tables only those that are not the same.
+fn sampled(text: &mut String, sample: &verify::Report) {
+    if sample.is_clean() {
+        let rows = sample.tables.iter().map(|table| match table.coverage {
+            Coverage::Sample { rows } => rows,
+            Coverage::Everything => 0,
+        });
+        let rejected = sample.tables.iter().any(|table| table.verdict() == Verdict::SameButRejected);
+        let _ = writeln!(
+            text,
+            "\nAll rows were counted on both sides, and {} compared: the target holds the same{}.",
+            named(rows.fold(0, u64::saturating_add), "row"),
+            if rejected { ", but for rejected rows" } else { "" }
+        );
+        return;
+    }
+    let other: Vec<&verify::TableReport> =
+        sample.tables.iter().filter(|table| table.verdict() >= Verdict::Differs).collect();
+    let _ = writeln!(
+        text,
+        "\nA sample of the rows was compared with the source. Not the same: {}",
+        named(other.len() as u64, "table")
+    );
+    for table in other.iter().take(MOST_TABLES) {
+        for line in table.to_string().lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    if other.len() > MOST_TABLES {
+        let more = (other.len() - MOST_TABLES) as u64;
+        let _ = writeln!(text, "  and {} (--json has all of them)", named(more, "more table"));
+    }
+    if sample.source_may_have_changed {
+        let _ = writeln!(
+            text,
+            "  (They were compared as of another moment than rows were read: a difference may be a change in between.)"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "`leverd migrate verify` compares all rows; `leverd migrate run --replace` begins anew."
+    );
+}
+
 /// The last line for programs: the run as it was at its end, and the report, or why there is none.
 pub(super) fn last_line(watched: &Watched, ended: Result<&Report, &MigrateError>) -> Value {
     let mut line = json!(watched.last);
@@ -142,6 +190,7 @@ mod tests {
     use super::*;
     use crate::migrate::adjust::Stage;
     use crate::migrate::run::FailedStatement;
+    use crate::migrate::schema::TableName;
     use std::time::Duration;
 
     fn table(name: &str, rows: u64, rejected: u64) -> TableReport {
@@ -203,6 +252,60 @@ mod tests {
         assert!(text.contains("1 statement failed;"), "{text}");
         assert!(text.contains("  index by_date of public.orders: the disk is full\n"), "{text}");
         assert!(text.ends_with("\nMind:\n  a sequence was not read\n"), "{text}");
+    }
+
+    fn compared(different: verify::Tally) -> verify::Report {
+        let name = TableName { schema: "public".to_owned(), name: "orders".to_owned() };
+        let orders = verify::TableReport {
+            source: name.clone(),
+            target: name,
+            source_rows: Some(999_990),
+            target_rows: Some(999_990),
+            checksum: verify::Checksum::NotTaken,
+            coverage: Coverage::Sample { rows: 12_000 },
+            key: vec!["id".to_owned()],
+            missing: verify::Tally::default(),
+            extra: verify::Tally::default(),
+            different,
+            complete: true,
+            rejected: 0,
+            others_allowed: false,
+            notes: Vec::new(),
+            error: None,
+            seconds: 0.5,
+        };
+        verify::Report {
+            tables: vec![orders],
+            source_may_have_changed: false,
+            one_snapshot: true,
+            seconds: 0.5,
+        }
+    }
+
+    #[test]
+    fn a_sample_that_is_the_same_takes_a_line() {
+        let whole = Report { sample: Some(compared(verify::Tally::default())), ..report(0) };
+        assert!(is_whole(&whole));
+        let text = text(&whole, &watched(), true);
+        assert!(text.contains("and 12,000 rows compared: the target holds the same.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_sample_that_differs_ends_no_run_as_complete() {
+        let one = verify::Tally { rows: 1, keys: vec![vec!["77".to_owned()]] };
+        let mut differs = Report { sample: Some(compared(one)), ..report(0) };
+        assert!(!is_whole(&differs));
+        let told = text(&differs, &watched(), true);
+        assert!(told.starts_with("Run r1 is NOT complete: "), "{told}");
+        assert!(told.contains("Not the same: 1 table\n  public.orders: 999990 rows, "), "{told}");
+        assert!(told.contains("different 1: id=77\n`leverd migrate verify` compares all rows"), "{told}");
+        let line = last_line(&watched(), Ok(&differs));
+        assert_eq!(line["complete"], false);
+        assert_eq!(line["report"]["sample"]["tables"][0]["different"]["rows"], 1);
+        if let Some(sample) = &mut differs.sample {
+            sample.source_may_have_changed = true;
+        }
+        assert!(text(&differs, &watched(), true).contains("a difference may be a change in between"));
     }
 
     #[test]

@@ -57,7 +57,11 @@ fn is_fit(table: &PlannedTable, plan: &Plan) -> bool {
         let mut notes = laid.columns.iter().flat_map(|column| &column.mapped.notes);
         notes.any(|note| matches!(note.kind, NoteKind::MustExist { .. }))
     });
+    // Those elsewhere would be made there, and not in the scratch schema.
+    let partitions_at_home =
+        table.relations.iter().all(|relation| relation.name.schema == table.source.schema);
     plain
+        && partitions_at_home
         && !own_type
         && table.rows >= LEAST_ROWS
         && !table.definition.columns.iter().any(|column| own_default(&column.default))
@@ -85,8 +89,12 @@ pub(super) fn config(config: &MigrationConfig, tables: &[TableName], setting: Se
 
 /// What a plan would make outside of the scratch schema, and so leave behind.
 pub(super) fn made_outside(plan: &Plan) -> Vec<String> {
-    let makes =
-        |kind: Kind| matches!(kind, Kind::Schema | Kind::Type | Kind::Sequence | Kind::Table | Kind::View);
+    let makes = |kind: Kind| {
+        matches!(
+            kind,
+            Kind::Schema | Kind::Type | Kind::Sequence | Kind::Table | Kind::Partition | Kind::View
+        )
+    };
     let inside = [format!(" {SCHEMA}."), format!(" \"{SCHEMA}\".")];
     let statements = plan.ddl.statements.iter().filter(|statement| makes(statement.kind));
     statements
@@ -207,8 +215,9 @@ mod tests {
         assert_eq!(scratch.settings.target_mode, TargetMode::DropRecreate);
         assert_eq!((scratch.settings.chunk_size, scratch.settings.write_ahead_writers), (25_000, 4));
         assert!(!scratch.settings.ai_adjust && !scratch.settings.create_indexes);
-        assert!(scratch.settings.tables.allows("public", "orders"));
-        assert!(!scratch.settings.tables.allows("public", "log"));
+        let patterns: Vec<String> = scratch.settings.tables.include.iter().map(ToString::to_string).collect();
+        assert_eq!(patterns, ["public.orders"]);
+        assert!(scratch.settings.tables.exclude.is_empty());
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `leverd migrate status`: the runs that the target knows, and how far the open ones are.
 //!
 //! In: the target's state. Out: a table of the last runs, and of each open run its tables and how to go on. Always
-//! holds: it only reads, and works beside a run.
+//! holds: it only reads, and works beside a run; but for levers that a dead run has borrowed, which it gives back.
 
 use super::figures::{counted, named};
 use super::report::query_of_rejects;
-use super::{failure, session};
-use crate::cli::{EXIT_DONE, Global, render};
+use super::{failure, levers, session};
+use crate::cli::{EXIT_DONE, EXIT_FAILED, Global, render};
 use crate::config::MigrationConfig;
 use crate::migrate::quote::shown;
 use crate::migrate::run::MigrateError;
@@ -22,19 +22,21 @@ const MOST_RUNS: u32 = 10;
 /// Tables of an open run that the text shows: those that are not done before those that are.
 const MOST_TABLES: usize = 40;
 
-/// Runs it. 0: told, whatever there is; 1: the target cannot be asked.
+/// Runs it. 0: told, whatever there is; 1: the target cannot be asked, or levers that a dead run has borrowed cannot be
+/// given back.
 pub(super) async fn run(global: &Global, config: &MigrationConfig) -> anyhow::Result<ExitCode> {
     let overview = match overview(config).await {
         Ok(overview) => overview,
         Err(error) => return Ok(failure::tell(&error)),
     };
+    let is_settled = levers::give_back_what_is_left(config).await;
     let mut out = std::io::stdout().lock();
     if global.json {
         writeln!(out, "{:#}", serde_json::to_value(&overview)?)?;
     } else {
         write!(out, "{}", overview.text())?;
     }
-    Ok(ExitCode::from(EXIT_DONE))
+    Ok(ExitCode::from(if is_settled { EXIT_DONE } else { EXIT_FAILED }))
 }
 
 /// What the target knows.

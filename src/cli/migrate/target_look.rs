@@ -3,7 +3,7 @@
 //! In: the configuration and the names of the plan's tables. Out: a [`TargetLook`]. Always holds: it only reads; three
 //! queries and a few for each earlier run, whatever the number of tables.
 
-use super::figures::{counted, listed, named, sized};
+use super::figures::{MOST_NAMES, counted, listed, named, sized};
 use super::history::{Past, past};
 use super::session;
 use crate::config::{MigrationConfig, TargetMode};
@@ -16,8 +16,6 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use tokio_postgres::Client;
 
-/// Names that the text shows of a list.
-const MOST_NAMES: usize = 12;
 /// Earlier runs that are looked at.
 const MOST_RUNS: u32 = 20;
 
