@@ -1,11 +1,11 @@
 //! The exporter on real parts: what it reads from servers of several versions, and what it shows when they fail.
 
 use crate::support::postgres::{PrivatePostgres, free_port, version_bin};
+use crate::support::scrape::{assert_well_formed, get, value};
 use leverd::config::{ExporterConfig, Secret};
 use leverd::exporter::{self, Exporter, Options};
 use leverd::postgres::{connect, stats};
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -60,34 +60,10 @@ impl Running {
     }
 }
 
-fn value(page: &str, series: &str) -> Option<f64> {
-    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
-}
-
 fn families(page: &str) -> BTreeSet<String> {
     page.lines()
         .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
         .collect()
-}
-
-/// promtool's opinion, where there is a promtool. node_exporter's own names for memory are in camel case, and stay.
-fn assert_well_formed(page: &str) {
-    let checker = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut checker) = checker else {
-        eprintln!("no promtool here: the page's form is not checked");
-        return;
-    };
-    checker.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-    let output = checker.wait_with_output().unwrap();
-    let words =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let complaints: Vec<&str> = words.lines().filter(|line| !line.starts_with("node_memory_")).collect();
-    assert_eq!(complaints, Vec::<&str>::new());
 }
 
 #[tokio::test]
@@ -401,15 +377,6 @@ fn a_taken_port_and_a_broken_dsn_are_named() {
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{words}");
     assert!(words.contains("port") && !words.contains("hunter2"), "{words}");
-}
-
-/// The whole answer, head included.
-fn get(at: &str, path: &str) -> std::io::Result<String> {
-    let mut stream = std::net::TcpStream::connect(at)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 #[test]

@@ -10,5 +10,7 @@ pub(crate) mod leverd;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
+pub(crate) mod proxy;
 pub(crate) mod rig;
+pub(crate) mod scrape;
 pub(crate) mod turn;

@@ -14,7 +14,7 @@ fn migrate(source: &PrivateMariaDb, target: &PrivatePostgres, command: &str) -> 
     let text = format!(
         "source: {{type: mariadb, host: 127.0.0.1, port: {}, database: shop, user: root, ssl_mode: disable}}\n\
          target: {{type: postgres, host: 127.0.0.1, port: {}, database: postgres, user: postgres, ssl_mode: disable}}\n\
-         migration: {{chunk_size: 1000, workers: 2}}\n",
+         migration: {{chunk_size: 1000, workers: 2, sample_validation: true}}\n",
         source.port, target.port
     );
     let file = project.write("migration.yaml", &text).display().to_string();
@@ -47,6 +47,8 @@ fn it_arrives_and_what_differs_is_found() {
     // Two rows cannot be: a NUL in a text, and a truth value of 7.
     assert_eq!(output.status.code(), Some(1), "{}", both(&output));
     assert!(both(&output).contains("2 rows"), "{}", both(&output));
+    let sample = "rows compared: the target holds the same, but for rejected rows.";
+    assert!(both(&output).contains(sample), "{}", both(&output));
     let rejected = ask(&target, "SELECT column_name FROM leverd_migration.reject ORDER BY 1");
     assert_eq!(rejected, "name\nvip");
 

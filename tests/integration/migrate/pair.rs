@@ -33,12 +33,19 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Lines for both servers' configuration.
+pub(super) const QUICK: &str = "autovacuum = off\nfsync = off\n";
+
 impl Pair {
     pub(super) fn start(seed: &str) -> Self {
-        let extra = "autovacuum = off\nfsync = off\n";
+        Self::with_target(PrivatePostgres::start(QUICK), seed)
+    }
+
+    /// The same into a target of the test's own.
+    pub(super) fn with_target(target: PrivatePostgres, seed: &str) -> Self {
         let pair = Self {
-            source: PrivatePostgres::start(extra),
-            target: PrivatePostgres::start(extra),
+            source: PrivatePostgres::start(QUICK),
+            target,
             project: Project::new(),
             runtime: Runtime::new().unwrap(),
         };
@@ -46,9 +53,20 @@ impl Pair {
         pair
     }
 
+    /// The source and the target.
+    pub(super) fn servers(&self) -> [&PrivatePostgres; 2] {
+        [&self.source, &self.target]
+    }
+
     /// Runs statements in the source; the last answer's rows, columns by `|`, rows by line.
     pub(super) fn source(&self, sql: &str) -> String {
         ask(&self.runtime, &self.source, sql)
+    }
+
+    /// The same in another database of the source.
+    pub(super) fn source_in(&self, database: &str, sql: &str) -> String {
+        let dsn = self.source.dsn().replace("dbname=postgres", &format!("dbname={database}"));
+        ask_at(&self.runtime, &dsn, sql)
     }
 
     pub(super) fn target(&self, sql: &str) -> String {
@@ -59,8 +77,16 @@ impl Pair {
         std::fs::read_to_string(self.source.data().parent().unwrap().join("log")).unwrap()
     }
 
+    pub(super) fn hold_in_source(&self, sql: &str) -> Held<'_> {
+        self.hold(&self.source, sql)
+    }
+
     pub(super) fn hold_in_target(&self, sql: &str) -> Held<'_> {
-        let client = self.runtime.block_on(connect(&self.target));
+        self.hold(&self.target, sql)
+    }
+
+    fn hold(&self, server: &PrivatePostgres, sql: &str) -> Held<'_> {
+        let client = self.runtime.block_on(connect(&server.dsn()));
         self.runtime.block_on(client.batch_execute(&format!("BEGIN; {sql}"))).unwrap();
         Held { client: Some(client), runtime: &self.runtime }
     }
@@ -110,6 +136,16 @@ impl Pair {
         finish(self.command(arguments, &file), PATIENCE)
     }
 
+    /// The same, not yet started; `other`: a side, and keys of it that are others.
+    pub(super) fn prepared(
+        &self,
+        arguments: &[&str],
+        migration: &str,
+        other: (&str, &str),
+    ) -> std::process::Command {
+        self.command(arguments, &self.file(migration, other))
+    }
+
     pub(super) fn begin(&self, arguments: &[&str], migration: &str) -> Child {
         let file = self.file(migration, ("", ""));
         let mut command = self.command(arguments, &file);
@@ -136,8 +172,10 @@ impl Pair {
         }
         let tables = self.source(TABLES);
         for table in tables.lines() {
-            let sums =
-                format!("SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM {table} AS t");
+            // By the columns' names: a partition may have them in another order.
+            let sums = format!(
+                "SELECT count(*), sum(hashtextextended(to_jsonb(t)::text, 0)::numeric) FROM {table} AS t"
+            );
             assert_eq!(self.source(&sums), self.target(&sums), "{table}");
         }
     }
@@ -221,16 +259,21 @@ fn answers(server: &PrivatePostgres) -> bool {
     })
 }
 
-async fn connect(server: &PrivatePostgres) -> Client {
-    let (client, connection) = tokio_postgres::connect(&server.dsn(), NoTls).await.unwrap();
+async fn connect(dsn: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(dsn, NoTls).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
     tokio::spawn(connection);
     client
 }
 
-fn ask(runtime: &Runtime, server: &PrivatePostgres, sql: &str) -> String {
+/// Runs statements; the last answer's rows, columns by `|`, rows by line.
+pub(super) fn ask(runtime: &Runtime, server: &PrivatePostgres, sql: &str) -> String {
+    ask_at(runtime, &server.dsn(), sql)
+}
+
+fn ask_at(runtime: &Runtime, dsn: &str, sql: &str) -> String {
     runtime.block_on(async {
-        let client = connect(server).await;
+        let client = connect(dsn).await;
         let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
         let mut lines: Vec<String> = Vec::new();
         for message in &messages {
@@ -262,7 +305,7 @@ impl Chance {
 }
 
 const TABLES: &str = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'm', 'v') AND NOT c.relispartition ORDER BY 1";
+     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'm', 'v') ORDER BY 1";
 
 /// What must be equal, as the servers write it.
 const WHOLE: &[(&str, &str)] = &[
@@ -272,13 +315,27 @@ const WHOLE: &[(&str, &str)] = &[
          pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum) FROM pg_attribute a \
          JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum \
-         WHERE n.nspname = 'public' AND c.relkind IN ('r', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2",
+         WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped \
+         ORDER BY 1, 2",
+    ),
+    (
+        "partitions",
+        "SELECT c.relname, c.relkind, pg_get_partkeydef(c.oid), i.inhparent::regclass::text, \
+         pg_get_expr(c.relpartbound, c.oid) FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid \
+         WHERE c.relnamespace = 'public'::regnamespace AND (c.relkind = 'p' OR c.relispartition) \
+         AND c.relkind IN ('r', 'p') ORDER BY 1",
+    ),
+    (
+        "indexes of partitions",
+        "SELECT i.inhrelid::regclass::text, i.inhparent::regclass::text, x.indisvalid, x.indisprimary \
+         FROM pg_inherits i JOIN pg_index x ON x.indexrelid = i.inhrelid ORDER BY 1",
     ),
     ("indexes", "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"),
     (
         "constraints",
         "SELECT conrelid::regclass::text, conname, contype, convalidated, pg_get_constraintdef(oid) FROM pg_constraint \
-         WHERE connamespace = 'public'::regnamespace AND contype <> 'n' ORDER BY 1, 2",
+         WHERE connamespace = 'public'::regnamespace AND contype <> 'n' \
+         AND (contype <> 'f' OR conparentid = 0) ORDER BY 1, 2",
     ),
     ("views", "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY 1"),
     (
@@ -286,7 +343,9 @@ const WHOLE: &[(&str, &str)] = &[
         "SELECT 'own', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM own_sequence UNION ALL \
          SELECT 'orders', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM orders_id_seq UNION ALL \
          SELECT 'customers', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM customers_id_seq UNION ALL \
+         SELECT 'events', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM events_id_seq UNION ALL \
+         SELECT 'moods', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM moods_id_seq UNION ALL \
          SELECT sequencename, start_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1",
     ),
-    ("comments", "SELECT obj_description('orders'::regclass)"),
+    ("comments", "SELECT obj_description('orders'::regclass), obj_description('events_2023'::regclass)"),
 ];

@@ -42,5 +42,6 @@ pub(crate) fn plan(place: Place, parameter: &str, from: &str, to: &str, activati
         passed_over: vec![],
         gives_back: None,
         needs_approval: false,
+        borrowed_for: None,
     }
 }

@@ -25,12 +25,17 @@ impl PrivatePostgres {
     /// Starts the Postgres whose programs are in `bin`.
     pub(crate) fn start_from(bin: &Path, extra: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("leverd-test-").tempdir().unwrap();
+        Self::start_in(folder, bin, &[], extra)
+    }
+
+    /// The same in a folder of the test's own, made with more options of `initdb`.
+    pub(crate) fn start_in(folder: TempDir, bin: &Path, options: &[&str], extra: &str) -> Self {
         give_to_unprivileged(folder.path());
         let server = Self { folder, bin: bin.to_owned(), port: free_port() };
-        server.must(
-            "initdb",
-            &["-D", &server.data().display().to_string(), "-U", "postgres", "-A", "trust", "--no-sync"],
-        );
+        let data = server.data().display().to_string();
+        let mut arguments = vec!["-D", &data, "-U", "postgres", "-A", "trust", "--no-sync"];
+        arguments.extend(options);
+        server.must("initdb", &arguments);
         let conf = server.conf();
         let mut text = fs::read_to_string(&conf).unwrap();
         text.push_str(&format!(
