@@ -76,7 +76,7 @@ bench-adjust: setup-run ## Measure what adjusting a migration while it runs is w
 faults: setup-test ## Play 100,000 seeds, then break leverd, its files and its servers (KILLS=300, ROUNDS=10, SEED=1)
 	LEVERD_SIMULATION_SEEDS=$(or $(SEEDS),100000) cargo test $(CARGO_FLAGS) --lib simulation -- --nocapture
 	LEVERD_KILLS=$(or $(KILLS),300) LEVERD_FAULT_ROUNDS=$(or $(ROUNDS),10) LEVERD_SEED=$(or $(SEED),1) LEVERD_EVERY_POINT=yes \
-		cargo test $(CARGO_FLAGS) --test integration -- crash:: faults:: --nocapture --test-threads=1
+		cargo test $(CARGO_FLAGS) --test integration -- crash:: faults:: migrate::what_is_killed --nocapture --test-threads=1
 
 # Trials a cell: 300 takes some minutes, 2000 half an hour.
 PLACEBO_TRIALS ?= 300

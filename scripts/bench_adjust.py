@@ -26,9 +26,10 @@ from bench_servers import Postgres, SqlError, last_words, work_folder, write_con
 
 # Chunks may change at a table's end: there must be some.
 TABLES = 8
-BYTES = (100 if SHORT else 500) * MB
-WRITERS = (1, 4, 16) if SHORT else (1, 2, 4, 8, 16)
-CHUNK_ROWS = (1_000, 75_000, 500_000) if SHORT else (1_000, 10_000, 75_000, 200_000, 500_000)
+BYTES = int(os.environ.get("TABLE_MB", "100" if SHORT else "500")) * MB
+COARSE = SHORT or os.environ.get("GRID") == "coarse"
+WRITERS = (1, 4, 16) if COARSE else (1, 2, 4, 8, 16)
+CHUNK_ROWS = (1_000, 75_000, 500_000) if COARSE else (1_000, 10_000, 75_000, 200_000, 500_000)
 WORST_STARTS = ((1, 1_000), (16, 500_000))
 
 ROUNDS = int(os.environ.get("ROUNDS", "1" if SHORT else "2"))
@@ -228,10 +229,12 @@ def show_grid(found):
     return best
 
 
-def pairs(bench):
-    """By start: pairs of records, fixed and adjusted; a pair of which one was refused is none."""
+def rounds(bench, best):
+    """By start: rounds of three records, fixed, adjusted, and the grid's best again, which would otherwise be compared
+    by the luck that made it the best; a round of which one was refused is none."""
     found = {start: [] for start in WORST_STARTS}
     for number in range(PAIRS):
+        reference = None
         for start in WORST_STARTS:
             if bench.is_late():
                 say(f"the pairs end after {LONGEST_S:.0f} s")
@@ -239,38 +242,46 @@ def pairs(bench):
             arms = [Setting(*start, adjusts=False), Setting(*start, adjusts=True)]
             if number % 2:
                 arms.reverse()
-            records = {arm.adjusts: bench.run(arm, f"pair {number + 1} of {PAIRS}") for arm in arms}
-            if not any(record["refused"] for record in records.values()):
-                found[start].append((records[False], records[True]))
+            part = f"pair {number + 1} of {PAIRS}"
+            records = {arm.adjusts: bench.run(arm, part) for arm in arms}
+            reference = reference or bench.run(best, part)
+            three = (records[False], records[True], reference)
+            if not any(record["refused"] for record in three):
+                found[start].append(three)
     return found
 
 
-def show_pairs(found, best):
+def show_rounds(found):
     """Prints them; gives the same for the JSON."""
-    print("\nadjusted against fixed, from the same start; a ratio over 1 is the adjustment's gain")
+    print("\nadjusted against fixed, from the same start, and against the best fixed one of the same round;")
+    print("a ratio over 1: the adjusted one is faster")
     summary = []
-    for start, both in found.items():
-        print(f"\nfrom {start[0]} writers, chunks of {start[1]}: {len(both)} pairs")
-        if not both:
+    for start, threes in found.items():
+        print(f"\nfrom {start[0]} writers, chunks of {start[1]}: {len(threes)} rounds")
+        if not threes:
             continue
-        fixed, adjusted = zip(*both)
-        line = {"writers": start[0], "chunk_rows": start[1], "pairs": len(both)}
-        line["time"] = show_ratios("whole time", [one["wall_s"] / two["wall_s"] for one, two in both])
-        key = "second_half_rows_per_s"
-        halves = [two[key] / one[key] for one, two in both if one[key] and two[key]]
-        line["second_half"] = show_ratios("rows/s, second half", halves)
+        fixed, adjusted, best = zip(*threes)
+        line = {"writers": start[0], "chunk_rows": start[1], "rounds": len(threes)}
+        for name, others in (("fixed", fixed), ("best", best)):
+            whole = [other["wall_s"] / record["wall_s"] for other, record in zip(others, adjusted)]
+            line[f"time_against_{name}"] = show_ratios(f"whole time, {name}", whole)
+            line[f"second_half_against_{name}"] = show_ratios(f"second half, {name}", halves(others, adjusted))
         show_times("fixed, s", [record["wall_s"] for record in fixed])
         show_times("adjusted, s", [record["wall_s"] for record in adjusted])
-        if best:
-            reached = statistics.median(record["wall_s"] for record in best[1])
-            line["of_the_best_fixed"] = reached / statistics.median(record["wall_s"] for record in adjusted)
-            print(f"  the best fixed one's time ÷ the adjusted: {line['of_the_best_fixed']:.2f}")
+        show_times("the best fixed, s", [record["wall_s"] for record in best])
         ends = ["-" if not record["ended_at"] else "{} × {}".format(*record["ended_at"]) for record in adjusted]
         print(f"  ended at writers × rows of a chunk: {', '.join(ends)}")
         print(f"  changes seen: {', '.join(str(record['changes']) for record in adjusted)}")
         summary.append(line)
     sys.stdout.flush()
     return summary
+
+
+def halves(others, adjusted):
+    """Ratios of rows a second over the second half, where both are known."""
+    key = "second_half_rows_per_s"
+    both = [(other[key], record[key]) for other, record in zip(others, adjusted)]
+    return [record / other for other, record in both if other and record]
 
 
 def show_times(label, values):
@@ -347,7 +358,8 @@ def main():
             stack.callback(write_down, report)
             best = show_grid(grid(bench))
             report["best"] = best[0]._asdict() if best else None
-            report["pairs"] = show_pairs(pairs(bench), best)
+            if best:
+                report["rounds"] = show_rounds(rounds(bench, best[0]))
     except SqlError as error:
         fail(str(error))
 

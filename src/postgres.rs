@@ -8,4 +8,4 @@ pub mod server;
 pub mod settings;
 pub mod stats;
 
-pub use connect::{Connection, PostgresError, connect, connect_for_work};
+pub use connect::{Connection, PostgresError, connect, connect_for_work, connect_to_load};
