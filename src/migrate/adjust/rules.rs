@@ -10,7 +10,7 @@ use super::action::{Action, Brain, Confidence, Decision};
 use super::sample::Sample;
 use super::settings::{Caps, Parameter, Settings};
 use super::trial::{MEMORY_DANGER, MEMORY_PRESSURE, Resting};
-use super::window::Window;
+use super::window::{BASELINE, Window};
 
 /// Chunks are not halved below this: smaller ones cost more than they free.
 const CHUNK_FLOOR: u32 = 5_000;
@@ -221,9 +221,12 @@ fn one_writer_less(view: &View<'_>, urgent: bool) -> Option<Proposal> {
     Some(Proposal::Step { action: Action::ScaleDown, parameter: Parameter::Writers, value, urgent })
 }
 
-/// Waits for no baseline: what a chunk costs is no trend. It comes before fewer writers, because it costs the CPUs less
-/// to write the same rows.
+/// Waits for as many samples as a model does, and not for a baseline of them: what a chunk costs is no trend. It comes
+/// before fewer writers, because it costs the CPUs less to write the same rows.
 fn chunk_overhead(view: &View<'_>) -> Option<Proposal> {
+    if view.window.len() < BASELINE {
+        return None;
+    }
     // Not from its first read on: then it waits for a writer.
     let seconds = latest(view, |sample| sample.write_latency_ms_mean)? / 1_000.0;
     let rows = latest(view, |sample| sample.chunk_rows_mean)?;
@@ -431,6 +434,9 @@ mod tests {
         // Small ones go far at once, whatever their overhead, to what lasts a second, and before anything is a trend.
         let tiny = Sample { write_latency_ms_mean: Some(4.0), chunk_overhead_percent: None, ..of(1_000) };
         let mut first = Window::new(10);
+        (0..2).for_each(|_| first.push(Sample { rows_per_second: None, ..tiny.clone() }));
+        let early = decide_at(&first, chunks_of(1_000), Caps::WIDEST, &Resting::new());
+        assert_eq!(early.rule, "gathering_baseline");
         first.push(Sample { machine_cpu_percent: Some(99.0), ..tiny });
         let ruled = decide_at(&first, chunks_of(1_000), Caps::WIDEST, &Resting::new());
         assert_eq!((ruled.rule, ruled.decision.settings), ("chunk_overhead", chunks_of(8_000)));
