@@ -50,13 +50,24 @@ impl PrivatePostgres {
 
     /// `pg_ctl ACTION -w` on this server.
     pub(crate) fn pg_ctl(&self, action: &str) {
+        let (status, said) = self.controlled(action);
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        assert!(status.success(), "pg_ctl {action}: {said}\n{log}");
+    }
+
+    /// The same where somebody else may stop the server again before pg_ctl has seen it start.
+    pub(crate) fn try_pg_ctl(&self, action: &str) {
+        let _ = self.controlled(action);
+    }
+
+    fn controlled(&self, action: &str) -> (ExitStatus, String) {
         let (data, log) =
             (self.data().display().to_string(), self.folder.path().join("log").display().to_string());
         let mut arguments = vec![action, "-w", "-t", "60", "-D", &data, "-l", &log];
         if action != "start" {
             arguments.extend(["-m", "immediate"]);
         }
-        self.must("pg_ctl", &arguments);
+        self.run("pg_ctl", &arguments)
     }
 
     /// `pg_ctl start -w`, for a server that may be up, down, or on its way; whether it worked does not matter.
