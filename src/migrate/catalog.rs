@@ -116,6 +116,7 @@ impl<K: Ord> Draft<K> {
                 name,
                 columns: Vec::new(),
                 primary_key: Vec::new(),
+                primary_key_name: None,
                 indexes: Vec::new(),
                 checks: Vec::new(),
                 foreign_keys: Vec::new(),

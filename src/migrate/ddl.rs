@@ -17,6 +17,7 @@ mod constraints;
 mod existing;
 mod expression;
 mod functions;
+mod index_names;
 mod indexes;
 mod layout;
 mod mysql_lexer;
@@ -63,6 +64,8 @@ pub enum Phase {
 pub enum Kind {
     /// Drops what is there.
     Drop,
+    /// Fails where something else has the name of an index that is to be built.
+    FreeNames,
     /// Makes a schema.
     Schema,
     /// Makes a type.
@@ -200,8 +203,16 @@ pub fn plan(schema: &Schema, options: &Options) -> Ddl {
     sequences::next_values(&layout, &mut out);
     tables::comments(&layout, &mut out);
     views::views(&layout, &mut out);
-    // What was written of one phase stays in its order.
-    out.statements.sort_by_key(|statement| statement.phase);
+    index_names::must_be_free(&mut out);
+    // What was written of one phase stays in its order, but names are free only behind the drops.
+    out.statements.sort_by_key(|statement| {
+        let turn = match statement.kind {
+            Kind::Drop => 0_u8,
+            Kind::FreeNames => 1,
+            _ => 2,
+        };
+        (statement.phase, turn)
+    });
     Ddl {
         statements: out.statements,
         tables: layout.tables.iter().map(|laid| laid.public()).collect(),
@@ -267,6 +278,8 @@ fn must_exist(layout: &Layout<'_>) -> Vec<String> {
 struct Out {
     statements: Vec<Statement>,
     notes: Vec<Note>,
+    /// Of the indexes that are built by a statement of their own.
+    index_names: Vec<index_names::IndexName>,
 }
 
 impl Out {

@@ -35,6 +35,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The primary key's columns in order; empty: none.
     pub primary_key: Vec<String>,
+    /// The primary key's name, where the source names it.
+    pub primary_key_name: Option<String>,
     /// Other indexes, unique ones too, by name.
     pub indexes: Vec<Index>,
     /// By name.
@@ -80,14 +82,35 @@ pub enum ColumnDefault {
         always: bool,
         /// The next value that it would give; `None`: the source does not say.
         next: Option<i64>,
+        /// How it counts; `None`: from 1 on, by 1, to the end of its type.
+        counting: Option<Counting>,
     },
     /// A PostgreSQL column that owns a sequence by `nextval(...)`: `serial`.
     Serial {
         /// The next value that it would give.
         next: Option<i64>,
+        /// How it counts; `None`: from 1 on, by 1, to the end of its type.
+        counting: Option<Counting>,
     },
     /// Computed from other columns and stored.
     Generated(String),
+}
+
+/// How a column's sequence counts, within what the column's type holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counting {
+    /// From one value to the next; never 0, below 0 it counts down.
+    pub increment: i64,
+    /// The least value.
+    pub min: i64,
+    /// The largest value; above `min`.
+    pub max: i64,
+    /// The first value.
+    pub start: i64,
+    /// Values that a session takes at once.
+    pub cache: i64,
+    /// Whether it begins again at its end.
+    pub cycle: bool,
 }
 
 /// An index.
@@ -150,6 +173,8 @@ pub struct ForeignKey {
     pub on_update: Option<String>,
     /// `DEFERRABLE INITIALLY DEFERRED` and the like.
     pub deferrable: Option<String>,
+    /// Whether NULL must be in all of its columns or in none (`MATCH FULL`).
+    pub match_full: bool,
 }
 
 /// A sequence of its own.
@@ -172,6 +197,8 @@ pub struct View {
     pub query: String,
     /// Whether its rows are stored.
     pub materialized: bool,
+    /// What stands in its `WITH (…)`, as PostgreSQL writes it: `security_barrier=true, check_option=local`.
+    pub options: Option<String>,
     /// What was said of it.
     pub comment: Option<String>,
 }

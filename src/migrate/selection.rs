@@ -228,11 +228,13 @@ mod tests {
             on_delete: None,
             on_update: None,
             deferrable: None,
+            match_full: false,
         });
         Table {
             name: name(schema, of),
             columns: Vec::new(),
             primary_key: Vec::new(),
+            primary_key_name: None,
             indexes: Vec::new(),
             checks: Vec::new(),
             foreign_keys: keys.collect(),
@@ -286,7 +288,7 @@ mod tests {
             |of: &str| Sequence { name: name("public", of), definition: String::new(), next: None };
         let view = |of: &str| {
             let query = "SELECT 1".to_owned();
-            View { name: name("public", of), query, materialized: false, comment: None }
+            View { name: name("public", of), query, materialized: false, options: None, comment: None }
         };
         let schema = Schema {
             tables: vec![table("public", "customers", &[]), orders],

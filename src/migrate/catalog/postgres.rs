@@ -12,8 +12,8 @@
 //! is the `nextval` of the sequence that it owns, have a sequence of their own; where another default asks the same
 //! sequence (an inheriting table's), the column's default is an expression and the sequence stands on its own. An
 //! exclusion constraint, and a key `WITHOUT OVERLAPS`, is an index with `constraint` and without `unique`, whose
-//! definition is the `ALTER TABLE … ADD CONSTRAINT` that makes both. The primary key's name is not kept. What is not
-//! valid (an index that failed to build) or not enforced is left out.
+//! definition is the `ALTER TABLE … ADD CONSTRAINT` that makes both; so is a deferrable unique constraint, which is no
+//! key for a migration. What is not valid (an index that failed to build) or not enforced is left out.
 
 mod assemble;
 mod constraint;

@@ -115,6 +115,7 @@ mod tests {
             name: name(of),
             columns,
             primary_key: vec!["id".to_owned()],
+            primary_key_name: None,
             indexes: Vec::new(),
             checks: Vec::new(),
             foreign_keys: refers
@@ -126,6 +127,7 @@ mod tests {
                     on_delete: None,
                     on_update: None,
                     deferrable: None,
+                    match_full: false,
                 })
                 .into_iter()
                 .collect(),
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn a_bigint_is_handed_on_through_two_tables() {
         let counting = Column {
-            default: ColumnDefault::Identity { always: false, next: None },
+            default: ColumnDefault::Identity { always: false, next: None, counting: None },
             ..column("id", "bigint unsigned")
         };
         let schema = Schema {

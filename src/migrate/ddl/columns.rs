@@ -5,7 +5,7 @@
 //! PostgreSQL's collation is written as its catalog gives it, qualified and quoted; a MySQL's has no name here.
 
 use super::layout::{Laid, Layout};
-use super::{Out, expression};
+use super::{Out, expression, sequences};
 use crate::migrate::quote::{identifier, literal, qualified};
 use crate::migrate::schema::{Column, ColumnDefault, TableName};
 use crate::migrate::types::Engine;
@@ -40,11 +40,12 @@ fn value(layout: &Layout<'_>, laid: &Laid<'_>, at: usize, out: &mut Out) -> Opti
     let sequence = laid.sequences.get(at).and_then(Option::as_deref);
     let sequence = sequence.map(|name| TableName { schema: laid.name.schema.clone(), name: name.to_owned() });
     match (&source.default, sequence) {
-        (ColumnDefault::Identity { always, .. }, Some(sequence))
+        (ColumnDefault::Identity { always, counting, .. }, Some(sequence))
             if can_be_identity(&column.mapped.target) =>
         {
             let when = if *always { "ALWAYS" } else { "BY DEFAULT" };
-            Some(format!(" GENERATED {when} AS IDENTITY (SEQUENCE NAME {})", qualified(&sequence)))
+            let words = counting.as_ref().map(sequences::words).unwrap_or_default();
+            Some(format!(" GENERATED {when} AS IDENTITY (SEQUENCE NAME {}{words})", qualified(&sequence)))
         }
         (ColumnDefault::Identity { .. } | ColumnDefault::Serial { .. }, Some(sequence)) => {
             Some(format!(" DEFAULT nextval({}::regclass)", literal(&qualified(&sequence))))

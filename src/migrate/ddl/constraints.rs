@@ -114,6 +114,9 @@ fn foreign_key(layout: &Layout<'_>, laid: &Laid<'_>, key: &ForeignKey) -> Result
     let columns = identifiers(&laid.column_names(&key.columns)?);
     let referred = identifiers(&other.column_names(&key.referred)?);
     let mut words = format!("FOREIGN KEY ({columns}) REFERENCES {} ({referred})", qualified(&other.name));
+    if key.match_full {
+        words.push_str(" MATCH FULL");
+    }
     for (event, action) in [("UPDATE", &key.on_update), ("DELETE", &key.on_delete)] {
         if let Some(action) = action {
             words.push_str(&format!(" ON {event} {}", known_action(layout, action)?));

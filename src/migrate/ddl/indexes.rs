@@ -26,6 +26,7 @@ pub(super) fn indexes(layout: &Layout<'_>, laid: &Laid<'_>, out: &mut Out) {
         }
         match statement(layout, laid, index, name) {
             Ok(Made::Index(sql)) => {
+                out.builds(&laid.name, name, false);
                 say(out, laid, Phase::AfterLoad, Kind::Index, sql, describes("index", laid, name));
                 notes(laid, index, out);
                 if index.constraint && index.unique {
@@ -71,6 +72,7 @@ fn primary_key_statements(
     let sql = create(&laid.name, true, name, &format!(" ({})", identifiers(&columns)));
     // A table that was kept may have its primary key under another name.
     let sql = if layout.options.mode == TargetMode::DropRecreate { sql } else { unless(&found, &sql) };
+    out.builds(&laid.name, name, true);
     say(out, laid, phase, Kind::Index, sql, describes("index", laid, name));
     let sql = using_index(&laid.name, name, "PRIMARY KEY", &found);
     Some((sql, format!("primary key of {}", shown(&laid.name))))

@@ -291,8 +291,9 @@ fn lay<'a>(
     }
     let mut primary_key = None;
     if !table.primary_key.is_empty() {
-        let wanted = object_name(&name.name, "", "pkey");
-        let taken = namer.take(NameKind::Index, &relations, &wanted, None);
+        let usual = object_name(&name.name, "", "pkey");
+        let wanted = table.primary_key_name.clone().unwrap_or_else(|| usual.clone());
+        let taken = namer.take(NameKind::Index, &relations, &wanted, Some(usual));
         namer.names.hold(constraints.clone(), &taken, "the primary key");
         primary_key = Some(taken);
     }

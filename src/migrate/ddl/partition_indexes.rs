@@ -151,6 +151,7 @@ impl<'a> Whole<'a> {
 
     fn make(&self, laid: &Laid<'_>, leaves: &[(&TableName, &str)], behind: &mut Behind, out: &mut Out) {
         for (leaf, name) in leaves {
+            out.builds(leaf, name, false);
             let sql = create(leaf, self.unique, name, &self.tail);
             let describes = format!("index {name} of {}", shown(leaf));
             out.say(Phase::AfterLoad, Kind::Index, Some(&laid.source.name), sql, describes);
@@ -168,11 +169,14 @@ impl<'a> Whole<'a> {
                 sql: constraint.add(&laid.name, self.name),
                 describes: constraint.describes(&laid.name, self.name),
             }),
-            None => behind.indexes.push(Later {
-                kind: Kind::PartitionedIndex,
-                sql: create(&laid.name, self.unique, self.name, &self.tail),
-                describes: format!("index {} of {}", self.name, shown(&laid.name)),
-            }),
+            None => {
+                out.builds(&laid.name, self.name, false);
+                behind.indexes.push(Later {
+                    kind: Kind::PartitionedIndex,
+                    sql: create(&laid.name, self.unique, self.name, &self.tail),
+                    describes: format!("index {} of {}", self.name, shown(&laid.name)),
+                });
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::migrate::schema::{
-    Check, Column, ColumnDefault, ForeignKey, Index, IndexPart, Sequence, Table, View,
+    Check, Column, ColumnDefault, Counting, ForeignKey, Index, IndexPart, Sequence, Table, View,
 };
 
 fn name(schema: &str, of: &str) -> TableName {
@@ -25,7 +25,7 @@ fn with_default(of: &str, source_type: &str, default: ColumnDefault) -> Column {
 }
 
 fn counting(of: &str, source_type: &str, next: Option<i64>) -> Column {
-    with_default(of, source_type, ColumnDefault::Identity { always: false, next })
+    with_default(of, source_type, ColumnDefault::Identity { always: false, next, counting: None })
 }
 
 fn expression(text: &str) -> ColumnDefault {
@@ -38,6 +38,7 @@ fn table(of: &str, columns: Vec<Column>) -> Table {
         name: name("shop", of),
         columns,
         primary_key: first.into_iter().collect(),
+        primary_key_name: None,
         indexes: Vec::new(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),
@@ -77,6 +78,7 @@ fn foreign_key(of: &str, own: &str, to: &str, referred: &str) -> ForeignKey {
         on_delete: Some("CASCADE".to_owned()),
         on_update: None,
         deferrable: None,
+        match_full: false,
     }
 }
 
@@ -154,8 +156,12 @@ fn a_table_of_postgres_stays_as_it_is() {
                 collation: Some("pg_catalog.\"C\"".to_owned()),
                 ..with_default("id", "character varying(20)", expression("'x'::character varying"))
             },
-            with_default("n", "integer", ColumnDefault::Serial { next: Some(7) }),
-            with_default("k", "smallint", ColumnDefault::Identity { always: true, next: None }),
+            with_default("n", "integer", ColumnDefault::Serial { next: Some(7), counting: None }),
+            with_default(
+                "k",
+                "smallint",
+                ColumnDefault::Identity { always: true, next: None, counting: None },
+            ),
             with_default("twice", "integer", ColumnDefault::Generated("(n * 2)".to_owned())),
             column("s", "shop.status"),
         ],
@@ -205,6 +211,7 @@ fn phases_come_in_order_and_keys_stand_on_their_indexes() {
         described,
         [
             (Phase::BeforeLoad, "old 2 tables"),
+            (Phase::BeforeLoad, "names of 3 indexes"),
             (Phase::BeforeLoad, "schema shop"),
             (Phase::BeforeLoad, "table shop.lines"),
             (Phase::BeforeLoad, "table shop.orders"),
@@ -374,6 +381,63 @@ fn indexes_of_postgres_keep_their_definitions() {
 }
 
 #[test]
+fn what_is_a_word_of_postgres_is_kept() {
+    let counting = Counting { increment: 10, min: 5, max: 95, start: 15, cache: 2, cycle: false };
+    let down = Counting { increment: -1, min: -9, max: -1, start: -1, cache: 1, cycle: true };
+    let serial = |next, counting| ColumnDefault::Serial { next, counting: Some(counting) };
+    let mut orders = table(
+        "orders",
+        vec![
+            with_default(
+                "id",
+                "bigint",
+                ColumnDefault::Identity { always: true, next: Some(25), counting: Some(counting) },
+            ),
+            with_default("down", "integer", serial(Some(-4), down)),
+            with_default("below", "integer", serial(None, Counting { cycle: false, ..down })),
+        ],
+    );
+    orders.primary_key_name = Some("number".to_owned());
+    orders.foreign_keys.push(ForeignKey { match_full: true, ..foreign_key("up", "id", "orders", "id") });
+    let view = View {
+        name: name("shop", "mine"),
+        query: "SELECT 1 AS x".to_owned(),
+        materialized: false,
+        options: Some("security_invoker=true".to_owned()),
+        comment: None,
+    };
+    let schema = Schema { tables: vec![orders], sequences: Vec::new(), views: vec![view] };
+    let ddl = plan(&schema, &Options::new(Engine::Postgres, TargetMode::DropRecreate));
+    let words = "INCREMENT BY 10 MINVALUE 5 MAXVALUE 95 START WITH 15 CACHE 2";
+    assert!(only(&sql_of(&ddl, Kind::Table)).contains(&format!(
+        "\"id\" bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME \"shop\".\"orders_id_seq\" {words}) NOT NULL"
+    )));
+    assert_eq!(
+        sql_of(&ddl, Kind::Sequence)[0],
+        "CREATE SEQUENCE IF NOT EXISTS \"shop\".\"orders_down_seq\" AS integer INCREMENT BY -1 MINVALUE -9 \
+         MAXVALUE -1 START WITH -1 CACHE 1 CYCLE"
+    );
+    let next = sql_of(&ddl, Kind::NextValue);
+    assert!(next[0].contains(
+        "CASE WHEN furthest >= (25) THEN (25) + (pg_catalog.div(pg_catalog.abs(furthest - (25)), 10) + 1) * 10 \
+         ELSE (25) END AS following FROM (SELECT max(\"id\")::numeric AS furthest FROM \"shop\".\"orders\")"
+    ));
+    assert!(next[0].starts_with("SELECT CASE WHEN following > (95) THEN"));
+    assert!(next[1].ends_with(", (-4)::bigint, false)"), "{}", next[1]);
+    assert!(next[2].starts_with("SELECT CASE WHEN following < (-9) THEN"));
+    assert!(next[2].contains("furthest <= (-1) THEN (-1) - ") && next[2].contains("min(\"below\")"));
+    let key = sql_of(&ddl, Kind::Constraint)[0];
+    assert!(key.contains("ADD CONSTRAINT \"number\" PRIMARY KEY USING INDEX \"number\""), "{key}");
+    assert!(only(&sql_of(&ddl, Kind::ForeignKey)).contains("(\"id\") MATCH FULL ON DELETE CASCADE"));
+    let made = only(&sql_of(&ddl, Kind::View));
+    assert!(
+        made.ends_with(" VIEW \"shop\".\"mine\" WITH (security_invoker=true) AS SELECT 1 AS x"),
+        "{made}"
+    );
+    assert!(ddl.notes.is_empty(), "{:?}", ddl.notes);
+}
+
+#[test]
 fn options_leave_things_out() {
     let mut orders = table("orders", vec![column("id", "int"), column("kind", "enum('a')")]);
     orders.indexes = vec![index("plain", &["kind"]), Index { unique: true, ..index("single", &["kind"]) }];
@@ -464,6 +528,7 @@ fn views_of_mysqls() {
         name: name("shop", of),
         query: query.to_owned(),
         materialized: false,
+        options: None,
         comment: None,
     };
     let views = vec![
@@ -516,12 +581,14 @@ fn views_sequences_and_types_of_postgres() {
                 name: name("shop", "ids"),
                 query: " SELECT orders.id FROM shop.orders;".to_owned(),
                 materialized: false,
+                options: None,
                 comment: Some("all".to_owned()),
             },
             View {
                 name: name("shop", "kept"),
                 query: "SELECT ids.id FROM shop.ids".to_owned(),
                 materialized: true,
+                options: None,
                 comment: None,
             },
         ],
@@ -602,7 +669,8 @@ fn an_auto_increment_that_is_no_integer_gets_a_sequence_and_a_default() {
 fn every_statement_names_its_table_by_its_source() {
     let ddl = mysql(vec![table("orders", vec![counting("id", "int", None)])]);
     let known = name("shop", "orders");
-    for statement in ddl.statements.iter().filter(|statement| statement.kind != Kind::Schema) {
+    let of_no_table = [Kind::Schema, Kind::FreeNames];
+    for statement in ddl.statements.iter().filter(|statement| !of_no_table.contains(&statement.kind)) {
         assert_eq!(statement.table.as_ref(), Some(&known), "{}", statement.describes);
         assert!(!statement.sql.ends_with(';'));
     }

@@ -31,10 +31,11 @@ pub(super) fn views(layout: &Layout<'_>, out: &mut Out) {
             }
         };
         let own = qualified(name);
+        let with = view.options.as_ref().map(|options| format!(" WITH ({options})")).unwrap_or_default();
         let (what, sql) = if view.materialized {
-            ("MATERIALIZED VIEW", format!("CREATE MATERIALIZED VIEW IF NOT EXISTS {own} AS {query}"))
+            ("MATERIALIZED VIEW", format!("CREATE MATERIALIZED VIEW IF NOT EXISTS {own}{with} AS {query}"))
         } else {
-            ("VIEW", format!("CREATE OR REPLACE VIEW {own} AS {query}"))
+            ("VIEW", format!("CREATE OR REPLACE VIEW {own}{with} AS {query}"))
         };
         out.say(Phase::Last, Kind::View, None, sql, format!("view {}", shown(name)));
         if let Some(comment) = said(view.comment.as_deref()) {

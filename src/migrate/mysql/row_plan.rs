@@ -147,6 +147,7 @@ mod tests {
                 column("name", "varchar(20)", true),
             ],
             primary_key: vec!["id".to_owned()],
+            primary_key_name: None,
             indexes: Vec::new(),
             checks: Vec::new(),
             foreign_keys: Vec::new(),

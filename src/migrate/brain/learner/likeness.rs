@@ -211,6 +211,7 @@ mod tests {
             name: TableName { schema: "s".to_owned(), name: "t".to_owned() },
             columns: types.iter().map(column).collect(),
             primary_key: Vec::new(),
+            primary_key_name: None,
             indexes: Vec::new(),
             checks: Vec::new(),
             foreign_keys: Vec::new(),

@@ -112,7 +112,7 @@ fn add_column(draft: &mut Draft<String>, row: &ColumnRow, flavour: Flavour, next
 fn default_of(row: &ColumnRow, flavour: Flavour, next: Option<i64>) -> ColumnDefault {
     let extra = row.extra.to_lowercase();
     if extra.contains("auto_increment") {
-        return ColumnDefault::Identity { always: false, next };
+        return ColumnDefault::Identity { always: false, next, counting: None };
     }
     if let Some(generation) = row.generation.as_deref().filter(|generation| !generation.is_empty()) {
         return ColumnDefault::Generated(expression_of(generation, flavour));
@@ -239,6 +239,7 @@ fn add_foreign_key(
         on_delete: rule.and_then(|rule| action(&rule.on_delete)),
         on_update: rule.and_then(|rule| action(&rule.on_update)),
         deferrable: None,
+        match_full: false,
     });
 }
 
@@ -270,7 +271,13 @@ fn views_of(draft: &mut Draft<String>, rows: &Rows) -> Vec<View> {
             let text = format!("is a view WITH {} CHECK OPTION, which is not moved", row.check_option);
             draft.remark(shown(&name), text);
         }
-        let view = View { name: name.clone(), query: row.query.clone(), materialized: false, comment: None };
+        let view = View {
+            name: name.clone(),
+            query: row.query.clone(),
+            materialized: false,
+            options: None,
+            comment: None,
+        };
         views.insert(name, view);
     }
     let names: BTreeSet<TableName> = views.keys().cloned().collect();
@@ -412,7 +419,8 @@ mod tests {
         let [_, t] = catalog.schema.tables.as_slice() else { panic!("two tables") };
         assert_eq!((t.comment.as_deref(), t.estimated_rows), (Some("things"), Some(10)));
         assert_eq!(t.columns.len(), 3);
-        assert_eq!(t.columns[0].default, ColumnDefault::Identity { always: false, next: Some(8) });
+        let counts = ColumnDefault::Identity { always: false, next: Some(8), counting: None };
+        assert_eq!(t.columns[0].default, counts);
         assert_eq!(t.columns[1].default, ColumnDefault::Expression("CURRENT_TIMESTAMP".into()));
         assert_eq!(t.columns[2].default, ColumnDefault::Generated("concat(`a`,'-')".into()));
         assert_eq!(t.primary_key, ["id"]);

@@ -6,7 +6,7 @@ use super::rows::{ColumnRow, ConstraintRow, IndexRow, RelationRow, Rows, Sequenc
 use crate::migrate::catalog::{Catalog, Draft, Partition, Partitioned, Relation, in_reading_order};
 use crate::migrate::quote::shown;
 use crate::migrate::schema::{
-    Check, Column, ColumnDefault, ForeignKey, Index, IndexPart, Schema, Sequence, TableName, View,
+    Check, Column, ColumnDefault, Counting, ForeignKey, Index, IndexPart, Schema, Sequence, TableName, View,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -189,9 +189,12 @@ fn add_index(draft: &mut Draft<u32>, row: &IndexRow) {
     };
     let keys = usize::try_from(row.keys).unwrap_or_default().min(row.parts.len());
     let include: Vec<String> = row.parts[keys..].to_vec();
-    let as_one_statement = row.constraint.as_deref() == Some("x") || row.method != "btree";
+    // A deferrable key is none that rows can be replaced by, or a foreign key refer to.
+    let deferrable = row.deferrable && !row.primary && row.constraint_statement.is_some();
+    let as_one_statement = row.constraint.as_deref() == Some("x") || row.method != "btree" || deferrable;
     if row.primary && !as_one_statement {
         table.primary_key = row.parts[..keys].to_vec();
+        table.primary_key_name = Some(row.name.clone());
         if !include.is_empty() {
             draft.remark(
                 subject,
@@ -253,9 +256,6 @@ fn add_constraint(draft: &mut Draft<u32>, row: &ConstraintRow, names: &HashSet<T
                 if parts.not_valid {
                     remarks.push(NOT_VALID.to_owned());
                 }
-                if parts.match_full {
-                    remarks.push("is MATCH FULL: it becomes MATCH SIMPLE".to_owned());
-                }
                 table.foreign_keys.push(ForeignKey {
                     name: row.name.clone(),
                     columns: parts.columns,
@@ -264,6 +264,7 @@ fn add_constraint(draft: &mut Draft<u32>, row: &ConstraintRow, names: &HashSet<T
                     on_delete: parts.on_delete,
                     on_update: parts.on_update,
                     deferrable: parts.deferrable,
+                    match_full: parts.match_full,
                 });
             }
         }
@@ -319,8 +320,8 @@ impl<'a> Sequences<'a> {
         }
         if !row.identity.is_empty() {
             let next = owned.and_then(|sequence| self.next_of(sequence));
-            let remark = owned.and_then(|sequence| self.taken(sequence));
-            return (ColumnDefault::Identity { always: row.identity == "a", next }, remark);
+            let (counting, remark) = owned.map_or((None, None), |sequence| self.taken(row, sequence));
+            return (ColumnDefault::Identity { always: row.identity == "a", next, counting }, remark);
         }
         let Some(expression) = &row.expression else { return (ColumnDefault::None, None) };
         let is_integer = matches!(row.source_type.as_str(), "smallint" | "integer" | "bigint");
@@ -331,25 +332,42 @@ impl<'a> Sequences<'a> {
                     && self.calls.get(sequence.nextval.as_str()) == Some(&1) =>
             {
                 let next = self.next_of(sequence);
-                (ColumnDefault::Serial { next }, self.taken(sequence))
+                let (counting, remark) = self.taken(row, sequence);
+                (ColumnDefault::Serial { next, counting }, remark)
             }
             _ => (ColumnDefault::Expression(expression.clone()), None),
         }
     }
 
-    /// The sequence comes with its column: what of it the column cannot say?
-    fn taken(&mut self, sequence: &SequenceRow) -> Option<String> {
+    /// The sequence comes with its column: how it counts, and what of it the column cannot say.
+    fn taken(&mut self, row: &ColumnRow, sequence: &SequenceRow) -> (Option<Counting>, Option<String>) {
         self.with_a_column.insert(sequence.oid);
-        let most = match sequence.data_type.as_str() {
-            "smallint" => i64::from(i16::MAX),
-            "integer" => i64::from(i32::MAX),
-            _ => i64::MAX,
-        };
-        let usual = sequence.increment == 1 && !sequence.cycle && sequence.min == 1 && sequence.max == most;
-        let words = words_of(sequence);
-        (!usual)
-            .then(|| format!("has a sequence with bounds of its own, which become the usual ones: {words}"))
+        counting_of(&row.source_type, sequence)
     }
+}
+
+/// How a column's sequence counts, unless it is as usual. Bounds beyond the column's type would be refused there.
+fn counting_of(source_type: &str, sequence: &SequenceRow) -> (Option<Counting>, Option<String>) {
+    let (least, most) = match source_type {
+        "smallint" => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        "integer" => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let (min, max) = (sequence.min.max(least), sequence.max.min(most));
+    if min >= max {
+        let words = words_of(sequence);
+        return (None, Some(format!("has a sequence beyond its type, which gets the usual bounds: {words}")));
+    }
+    let counting = Counting {
+        increment: sequence.increment,
+        min,
+        max,
+        start: sequence.start.clamp(min, max),
+        cache: sequence.cache,
+        cycle: sequence.cycle,
+    };
+    let usual = Counting { increment: 1, min: 1, max: most, start: 1, cache: 1, cycle: false };
+    ((counting != usual).then_some(counting), None)
 }
 
 /// The `nextval('…'::regclass)` of an expression.
@@ -421,14 +439,16 @@ fn views_of(draft: &mut Draft<u32>, rows: &Rows) -> Vec<View> {
     }
     let mut views: BTreeMap<TableName, View> = BTreeMap::new();
     for row in &rows.views {
-        if let Some(options) = row.options.as_deref().filter(|options| !options.is_empty()) {
-            let text = format!("has options that its query does not tell, and that are not moved: {options}");
+        let options = row.options.clone().filter(|options| !options.is_empty());
+        if let Some(options) = options.as_deref().filter(|options| !is_plain(options)) {
+            let text = format!("has options of a form that is not known, which are not moved: {options}");
             draft.remark(shown(&row.name), text);
         }
         let view = View {
             name: row.name.clone(),
             query: row.query.trim().trim_end_matches(';').to_owned(),
             materialized: row.materialized,
+            options: options.filter(|options| is_plain(options)),
             comment: row.comment.clone(),
         };
         views.insert(row.name.clone(), view);
@@ -438,6 +458,11 @@ fn views_of(draft: &mut Draft<u32>, rows: &Rows) -> Vec<View> {
         draft.remark(shown(name), "reads a view that reads it: it may have to be made by hand");
     }
     ordered.iter().chain(&circular).filter_map(|name| views.remove(name)).collect()
+}
+
+/// Whether `name=value, …` can be written as it is.
+fn is_plain(options: &str) -> bool {
+    options.chars().all(|letter| letter.is_ascii_alphanumeric() || "_=.,- ".contains(letter))
 }
 
 #[cfg(test)]

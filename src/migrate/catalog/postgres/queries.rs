@@ -219,6 +219,63 @@ pub(super) const OTHERS: &str = concat!(
     " UNION ALL SELECT 'extended statistics', pg_catalog.format('%I.%I', n.nspname, x.stxname) \
        FROM pg_catalog.pg_statistic_ext x JOIN pg_catalog.pg_namespace n ON n.oid = x.stxnamespace WHERE ",
     of_a_user!("pg_statistic_ext", "x.oid"),
+    " UNION ALL SELECT 'the UNLOGGED of tables and sequences', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_class c \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r', 'S') AND c.relpersistence = 'u' AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'storage parameters of tables', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_class c \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r', 'p') AND (c.reloptions IS NOT NULL OR EXISTS (\
+         SELECT FROM pg_catalog.pg_class h WHERE h.oid = c.reltoastrelid AND h.reloptions IS NOT NULL)) AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'storage parameters of primary keys', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_index i \
+       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE i.indisprimary AND c.reloptions IS NOT NULL AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'tablespaces of tables and indexes', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_class c \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r', 'p', 'm', 'i', 'I') AND c.reltablespace <> 0 AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'switches of row level security', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_class c \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE (c.relrowsecurity OR c.relforcerowsecurity) AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'replica identities', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_class c \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r', 'p', 'm') AND c.relreplident <> 'd' AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'comments on indexes, sequences and columns of views', \
+         pg_catalog.format('%I.%I', n.nspname, c.relname) \
+       FROM pg_catalog.pg_description d \
+       JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE (c.relkind IN ('i', 'I', 'S') OR (c.relkind IN ('v', 'm') AND d.objsubid > 0)) AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'comments on constraints', pg_catalog.format('%I.%I.%I', n.nspname, c.relname, k.conname) \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_constraint k ON k.oid = d.objoid \
+         AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass \
+       JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE true AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'comments on types', pg_catalog.format('%I.%I', n.nspname, t.typname) \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_type t ON t.oid = d.objoid \
+         AND d.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass \
+       JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+       WHERE true AND ",
+    of_a_user!("pg_type", "t.oid"),
+    " UNION ALL SELECT 'comments on schemas', pg_catalog.format('%I', n.nspname) \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_namespace n ON n.oid = d.objoid \
+         AND d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+       WHERE d.description <> 'standard public schema' AND ",
+    of_a_user!("pg_namespace", "n.oid"),
     " UNION ALL SELECT 'extensions', x.extname::text FROM pg_catalog.pg_extension x WHERE x.extname <> 'plpgsql' \
       UNION ALL SELECT 'publications', p.pubname::text FROM pg_catalog.pg_publication p \
       UNION ALL SELECT 'event triggers', v.evtname::text FROM pg_catalog.pg_event_trigger v \

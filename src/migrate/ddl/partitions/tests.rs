@@ -26,6 +26,7 @@ fn table(of: &str, columns: &[(&str, &str)], key: &[&str]) -> Table {
         name: name("shop", of),
         columns: columns.iter().map(|(of, source_type)| column(of, source_type)).collect(),
         primary_key: key.iter().map(|column| (*column).to_owned()).collect(),
+        primary_key_name: None,
         indexes: Vec::new(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),
@@ -71,6 +72,7 @@ fn foreign_key(of: &str, columns: &[&str], to: &str, referred: &[&str]) -> Forei
         on_delete: None,
         on_update: None,
         deferrable: None,
+        match_full: false,
     }
 }
 
@@ -83,7 +85,7 @@ fn events() -> (Table, Partitioned) {
     let columns =
         [("id", "bigint"), ("at", "timestamp with time zone"), ("code", "integer"), ("what", "text")];
     let mut events = table("events", &columns, &["id", "at"]);
-    events.columns[0].default = ColumnDefault::Identity { always: true, next: Some(7) };
+    events.columns[0].default = ColumnDefault::Identity { always: true, next: Some(7), counting: None };
     events.indexes = vec![
         index(
             "by_word",
@@ -168,6 +170,7 @@ fn a_table_comes_with_its_partitions_parents_first() {
         described(&ddl, Phase::BeforeLoad),
         [
             "old table new.events",
+            "names of 10 indexes",
             "schema new",
             "schema old",
             "table new.events",

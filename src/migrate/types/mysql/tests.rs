@@ -14,7 +14,8 @@ fn column(source_type: &str) -> Column {
 }
 
 fn counting(source_type: &str) -> Column {
-    Column { default: ColumnDefault::Identity { always: false, next: None }, ..column(source_type) }
+    let default = ColumnDefault::Identity { always: false, next: None, counting: None };
+    Column { default, ..column(source_type) }
 }
 
 fn mapped(source_type: &str) -> Mapped {

@@ -146,6 +146,7 @@ fn subject(key_type: Option<&str>, rows: u64) -> Subject {
         source: Table {
             name: name.clone(),
             primary_key: key_type.map(|_| "k".to_owned()).into_iter().collect(),
+            primary_key_name: None,
             columns: vec![column],
             indexes: Vec::new(),
             checks: Vec::new(),

@@ -23,6 +23,7 @@ fn subject(columns: &[(&str, &str, &str)]) -> Subject {
         name: TableName { schema: "shop".to_owned(), name: "orders".to_owned() },
         columns: columns.iter().map(|(name, source, _)| column(name, source, false)).collect(),
         primary_key: names.filter(|name| name.starts_with('k')).collect(),
+        primary_key_name: None,
         indexes: Vec::new(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),

@@ -225,8 +225,8 @@ fn defaults_are_told_apart() {
     let defaults: Vec<&ColumnDefault> =
         catalog.schema.tables[0].columns.iter().map(|column| &column.default).collect();
     assert_eq!(defaults[0], &ColumnDefault::None);
-    assert_eq!(defaults[1], &ColumnDefault::Identity { always: true, next: Some(42) });
-    assert_eq!(defaults[2], &ColumnDefault::Serial { next: Some(5) });
+    assert_eq!(defaults[1], &ColumnDefault::Identity { always: true, next: Some(42), counting: None });
+    assert_eq!(defaults[2], &ColumnDefault::Serial { next: Some(5), counting: None });
     assert_eq!(defaults[3], &ColumnDefault::Expression("7".to_owned()));
     assert_eq!(defaults[4], &ColumnDefault::Generated("(a + b)".to_owned()));
     assert_eq!(defaults[5], &ColumnDefault::Generated("(a - b)".to_owned()));
@@ -238,6 +238,49 @@ fn defaults_are_told_apart() {
         catalog.schema.sequences[0].definition,
         "AS bigint INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1 NO CYCLE"
     );
+}
+
+#[test]
+fn a_column_has_how_its_sequence_counts() {
+    let by_fives =
+        SequenceRow { increment: -5, min: -90, max: -1, start: -1, cache: 3, ..sequence(1, "s", None) };
+    let counting = Counting { increment: -5, min: -90, max: -1, start: -1, cache: 3, cycle: false };
+    assert_eq!(counting_of("bigint", &by_fives), (Some(counting), None));
+    // The column's type would refuse what is beyond it.
+    assert_eq!(counting_of("integer", &sequence(1, "s", None)), (None, None));
+    let (none, remark) = counting_of("smallint", &SequenceRow { min: 40_000, ..sequence(1, "s", None) });
+    assert!(none.is_none() && remark.unwrap().contains("MINVALUE 40000"));
+}
+
+#[test]
+fn a_deferrable_constraint_is_made_in_one_statement() {
+    let mut rows = rows();
+    rows.relations = vec![relation(1, "t")];
+    let statement = "ALTER TABLE public.t ADD CONSTRAINT t_x_key UNIQUE (x) DEFERRABLE INITIALLY DEFERRED";
+    let deferrable = IndexRow { unique: true, deferrable: true, ..index(1, "t_x_key", &["x"]) };
+    rows.indexes = vec![
+        IndexRow {
+            constraint: Some("u".to_owned()),
+            constraint_statement: Some(statement.to_owned()),
+            ..deferrable.clone()
+        },
+        IndexRow {
+            name: "t_key".to_owned(),
+            primary: true,
+            constraint: Some("p".to_owned()),
+            constraint_statement: Some("ALTER TABLE …".to_owned()),
+            ..deferrable
+        },
+    ];
+    let catalog = assemble(&rows);
+    let table = &catalog.schema.tables[0];
+    assert_eq!((table.primary_key_name.as_deref(), table.primary_key.len()), (Some("t_key"), 1));
+    let [unique] = table.indexes.as_slice() else { panic!("{:?}", table.indexes) };
+    assert_eq!(unique.definition.as_deref(), Some(statement));
+    assert!(unique.constraint && !unique.unique);
+    let remarks = remarks(&catalog);
+    assert_eq!(remarks.len(), 1, "{remarks:?}");
+    assert!(remarks[0].contains("t_key") && remarks[0].contains("deferrable primary key"), "{remarks:?}");
 }
 
 #[test]
@@ -340,8 +383,8 @@ fn checks_and_foreign_keys_are_parsed_or_told_of() {
 fn views_come_after_those_that_they_read() {
     let mut rows = rows();
     rows.views = vec![
-        ViewRow { options: Some("security_barrier=true".to_owned()), ..view(1, "a") },
-        ViewRow { materialized: true, ..view(2, "b") },
+        ViewRow { options: Some("security_barrier=true, check_option=local".to_owned()), ..view(1, "a") },
+        ViewRow { materialized: true, options: Some("odd='x'".to_owned()), ..view(2, "b") },
     ];
     rows.view_reads = vec![(1, 2)];
     rows.others =
@@ -352,7 +395,10 @@ fn views_come_after_those_that_they_read() {
     assert_eq!(found, [("b", true), ("a", false)]);
     assert_eq!(catalog.schema.views[0].query, "SELECT 1");
     let remarks = remarks(&catalog);
-    assert!(remarks[0].contains("security_barrier=true"), "{remarks:?}");
+    let options: Vec<Option<&str>> =
+        catalog.schema.views.iter().map(|view| view.options.as_deref()).collect();
+    assert_eq!(options, [None, Some("security_barrier=true, check_option=local")]);
+    assert!(remarks[0].starts_with("public.b has options of a form"), "{remarks:?}");
     assert_eq!(remarks[1], "triggers are not moved: 7 of them (public.t.g, …)");
 }
 
