@@ -9,7 +9,7 @@ use super::ddl::{Kind, Statement};
 use super::quote;
 use super::schema::TableName;
 use super::state::{self, Lease};
-use super::transfer::counters::{Counters, add, count};
+use super::transfer::counters::{Counters, count};
 use super::transfer::{Failure, Kind as FailureKind, Side};
 use crate::config::DatabaseEndpoint;
 use crate::postgres::{Connection, connect_for_work};
@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A statement that is to run, with its number in the plan.
@@ -47,13 +46,30 @@ pub(crate) struct Site {
     pub(crate) lease: Lease,
     pub(crate) max_retries: u32,
     pub(crate) connect_timeout: Duration,
+    /// What one builder may sort in at most, bytes; `None`: nobody knows what the target has.
+    pub(crate) sort_bytes: Option<u64>,
     pub(crate) stop: CancellationToken,
 }
 
-/// An index is sorted in memory as far as that goes. The server's own value is kept where it is larger.
-const SESSION: &str = "SET search_path = ''; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = 0; \
-     SELECT pg_catalog.set_config('maintenance_work_mem', '256MB', false) \
-     WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) < 268435456";
+const SESSION: &str = "SET search_path = ''; SET client_min_messages = warning; \
+                       SET idle_in_transaction_session_timeout = 0";
+/// An index is sorted in memory as far as that goes: in so many bytes, or in the server's own value where it is larger.
+const SORT_BYTES: u64 = 256 << 20;
+/// No server takes less.
+const LEAST_SORT_BYTES: u64 = 1 << 20;
+
+/// What prepares a builder's session. `most`: what it may sort in.
+fn session(most: Option<u64>) -> String {
+    let own = "pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem'))";
+    let wanted = format!("GREATEST({own}, {SORT_BYTES})");
+    let bytes = match most {
+        Some(most) => format!("LEAST({wanted}, {})", most.max(LEAST_SORT_BYTES)),
+        None => wanted,
+    };
+    format!(
+        "{SESSION}; SELECT pg_catalog.set_config('maintenance_work_mem', ({bytes} / 1024)::text || 'kB', false)"
+    )
+}
 
 /// One session that runs statements.
 #[derive(Debug)]
@@ -76,7 +92,7 @@ impl Builder {
                 .map_err(|error| Failure::lost(Side::Target, error.to_string()))?;
             connection
                 .client()
-                .batch_execute(SESSION)
+                .batch_execute(&session(self.site.sort_bytes))
                 .await
                 .map_err(|error| Failure::of(Side::Target, "preparing a session", &error))?;
             self.connection = Some(connection);
@@ -247,7 +263,6 @@ async fn build(mut builder: Builder, work: Arc<(Mutex<Work>, Notify)>, counters:
         tokio::pin!(notified);
         notified.as_mut().enable();
         let job = lock(state).next();
-        let began = Instant::now();
         match job {
             Job::Done => return,
             Job::Wait => {
@@ -259,12 +274,11 @@ async fn build(mut builder: Builder, work: Arc<(Mutex<Work>, Notify)>, counters:
                 continue;
             }
             Job::Index(number, step) => {
-                let _building = counters.builders.enter();
+                let _building = counters.building();
                 let failed = tokio::select! {
                     built = builder.run(std::slice::from_ref(&step)) => built.err().map(|why| failed(&step, &why)),
                     () = stop.cancelled() => return,
                 };
-                add(&counters.index_time, began.elapsed());
                 let mut work = lock(state);
                 if let Some(table) = work.open.get_mut(&number) {
                     table.building -= 1;
@@ -273,7 +287,7 @@ async fn build(mut builder: Builder, work: Arc<(Mutex<Work>, Notify)>, counters:
                 work.failed.extend(failed);
             }
             Job::Rest(number, steps) => {
-                let _building = counters.builders.enter();
+                let _building = counters.building();
                 let mut failures = Vec::new();
                 for step in steps {
                     let ran = tokio::select! {
@@ -282,7 +296,6 @@ async fn build(mut builder: Builder, work: Arc<(Mutex<Work>, Notify)>, counters:
                     };
                     failures.extend(ran.err().map(|why| failed(&step, &why)));
                 }
-                add(&counters.index_time, began.elapsed());
                 let mut work = lock(state);
                 if let Some(table) = work.open.get_mut(&number) {
                     table.busy = false;
@@ -312,11 +325,17 @@ fn failed(step: &Step, why: &Failure) -> FailedStatement {
 }
 
 /// Runs statements beside each other, each in its own transaction.
-pub(crate) async fn beside_each_other(site: &Site, steps: Vec<Step>, jobs: usize) -> Vec<FailedStatement> {
+pub(crate) async fn beside_each_other(
+    site: &Site,
+    steps: Vec<Step>,
+    jobs: usize,
+    counters: &Arc<Counters>,
+) -> Vec<FailedStatement> {
     let open = Arc::new(Mutex::new(VecDeque::from(steps)));
     let mut sessions = JoinSet::new();
     for at in 0..jobs.max(1) {
         let open = Arc::clone(&open);
+        let counters = Arc::clone(counters);
         let mut builder = Builder::new(site, format!("leverd builder {}", at + 1));
         sessions.spawn(async move {
             let mut all = Vec::new();
@@ -324,6 +343,7 @@ pub(crate) async fn beside_each_other(site: &Site, steps: Vec<Step>, jobs: usize
                 let Some(step) = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
                     break;
                 };
+                let _building = counters.building();
                 all.extend(
                     builder.run(std::slice::from_ref(&step)).await.err().map(|why| failed(&step, &why)),
                 );
@@ -339,13 +359,14 @@ pub(crate) async fn beside_each_other(site: &Site, steps: Vec<Step>, jobs: usize
 }
 
 /// Runs statements in order, each in its own transaction, and goes on behind one that fails.
-pub(crate) async fn in_order(site: &Site, steps: Vec<Step>) -> Vec<FailedStatement> {
+pub(crate) async fn in_order(site: &Site, steps: Vec<Step>, counters: &Counters) -> Vec<FailedStatement> {
     let mut builder = Builder::new(site, "leverd builder 1");
     let mut all = Vec::new();
     for step in steps {
         if site.stop.is_cancelled() {
             break;
         }
+        let _building = counters.building();
         all.extend(builder.run(std::slice::from_ref(&step)).await.err().map(|why| failed(&step, &why)));
     }
     all

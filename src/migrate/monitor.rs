@@ -1,11 +1,11 @@
 //! Measures a run while it moves rows, and carries the adjuster's changes to the transfer.
 //!
 //! In: the transfer's counters, a session of the target for its statistics, which of its levels are broken. Out:
-//! readings and samples for the [`Adjuster`], each look at the levels, and the settings in force. Always holds: a
-//! change that is asked for is in force before the adjuster is told so; where the target's statistics cannot be read,
+//! readings and samples for the [`Adjuster`], each look at the levels, and the settings that it asks for. Always holds:
+//! a change is in effect in the transfer before the adjuster is told so; where the target's statistics cannot be read,
 //! what they would say is unknown, and the run goes on.
 
-use super::adjust::{Brain, Moment, Phase, Reading};
+use super::adjust::{Brain, Moment, Phase, Reading, Sample, Stage};
 use super::adjuster::{Adjuster, Change, Clock, Event, Input, Summary, drive};
 use super::progress::Progress;
 use super::run::Levels;
@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Readings are taken so often; oftener where the interval is short.
 const READING: Duration = Duration::from_secs(1);
+/// So often it is looked whether a change is in effect.
+const UPTAKE: Duration = Duration::from_millis(50);
 /// The target's statistics are given so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of others than its own role's a role may see nothing.
@@ -117,7 +119,15 @@ impl Monitor<'_> {
         let mut rows = (Instant::now(), at(&counters.rows_taken));
         let mut sampled = Instant::now();
         let began = Instant::now();
+        // The change that is not in effect yet.
+        let mut asked: Option<u64> = None;
         loop {
+            if let Some(number) = asked.filter(|_| self.is_in_effect()) {
+                asked = None;
+                if inputs.send(Input::Applied { number, at: clock.now() }).await.is_err() {
+                    return;
+                }
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = changes.changed() => {
@@ -126,11 +136,9 @@ impl Monitor<'_> {
                     }
                     let change = *changes.borrow_and_update();
                     self.progress.settings.send_replace(change.settings);
-                    let applied = Input::Applied { number: change.number, at: clock.now() };
-                    if inputs.send(applied).await.is_err() {
-                        return;
-                    }
+                    asked = Some(change.number);
                 }
+                () = tokio::time::sleep(UPTAKE), if asked.is_some() => {}
                 looked = next_look(&mut levels) => match looked {
                     Some(broken) => {
                         if inputs.send(Input::Serving { broken }).await.is_err() {
@@ -141,15 +149,10 @@ impl Monitor<'_> {
                     None => levels = None,
                 },
                 _ = ticks.tick() => {
-                    let now = (Instant::now(), at(&counters.rows_taken));
-                    let seconds = now.0.duration_since(rows.0).as_secs_f64();
-                    if seconds > 0.0 {
-                        let rate = (now.1 - rows.1) as f64 / seconds;
-                        let reading = self.reading(clock.now(), rate);
-                        rows = now;
-                        if inputs.send(Input::Reading(reading)).await.is_err() {
-                            return;
-                        }
+                    if let Some(reading) = self.reading(clock.now(), &mut rows)
+                        && inputs.send(Input::Reading(reading)).await.is_err()
+                    {
+                        return;
                     }
                     if sampled.elapsed() >= self.interval {
                         // First: what is counted while the target answers belongs to this interval too.
@@ -159,15 +162,7 @@ impl Monitor<'_> {
                         };
                         let interval = sampled.elapsed();
                         sampled = Instant::now();
-                        let sample = sampler.sample(
-                            self.began_at + began.elapsed(),
-                            interval,
-                            *self.progress.settings.borrow(),
-                            self.phase(),
-                            counters,
-                            &self.budget,
-                            of_target,
-                        );
+                        let sample = self.sample(&mut sampler, began.elapsed(), interval, of_target);
                         self.progress.note(&sample);
                         if inputs.send(Input::Sample(Box::new(sample))).await.is_err() {
                             return;
@@ -178,9 +173,42 @@ impl Monitor<'_> {
         }
     }
 
-    fn reading(&self, at: Moment, rows_per_second: f64) -> Reading {
+    /// The interval that is over, `since` after the beginning.
+    fn sample(
+        &self,
+        sampler: &mut Sampler,
+        since: Duration,
+        interval: Duration,
+        of_target: Option<OfTarget>,
+    ) -> Sample {
+        sampler.sample(
+            self.began_at + since,
+            interval,
+            *self.progress.settings.borrow(),
+            self.phase(),
+            &self.progress.counters,
+            &self.budget,
+            of_target,
+        )
+    }
+
+    /// Whether the transfer goes by the settings that were asked for last; where it is over, nothing goes by others.
+    fn is_in_effect(&self) -> bool {
+        let settings = *self.progress.settings.borrow();
+        self.progress.stage() != Stage::Copying || self.progress.counters.uptake.is_in_effect(&settings)
+    }
+
+    /// The time since `rows` were counted, and counts them anew; `None`: none has passed.
+    fn reading(&self, moment: Moment, rows: &mut (Instant, u64)) -> Option<Reading> {
+        let now = (Instant::now(), at(&self.progress.counters.rows_taken));
+        let seconds = now.0.duration_since(rows.0).as_secs_f64();
+        if seconds <= 0.0 {
+            return None;
+        }
+        let rate = (now.1 - rows.1) as f64 / seconds;
+        *rows = now;
         let memory = own_memory().map(|bytes| 100.0 * bytes as f64 / self.memory_limit.max(1) as f64);
-        Reading { at, phase: self.phase(), rows_per_second: Some(rows_per_second), memory_percent: memory }
+        Some(Reading { at: moment, phase: self.phase(), rows_per_second: Some(rate), memory_percent: memory })
     }
 
     fn phase(&self) -> Phase {

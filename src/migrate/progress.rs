@@ -151,9 +151,9 @@ impl Progress {
     /// The run now.
     pub fn view(&self) -> View {
         let counters = &self.counters;
-        let room = at(&counters.room_time);
+        let room = counters.room_time.so_far();
         let convert = at(&counters.convert_time);
-        let waited = at(&counters.starved_time);
+        let waited = counters.starved_time.so_far();
         View {
             stage: self.stage(),
             rows: at(&self.rows_before) + at(&counters.rows_written),
@@ -166,10 +166,10 @@ impl Progress {
             builds: u64::try_from(counters.builders.get()).unwrap_or(0),
             settings: *self.settings.borrow(),
             times: [
-                at(&counters.read_time).saturating_sub(room + convert),
+                counters.read_time.so_far().saturating_sub(room + convert),
                 convert,
-                at(&counters.write_time).saturating_sub(waited),
-                at(&counters.index_time),
+                counters.write_time.so_far().saturating_sub(waited),
+                counters.index_time.so_far(),
             ],
         }
     }

@@ -58,13 +58,13 @@ impl Reading {
             bytes_written: at(&counters.bytes_written),
             chunks: at(&counters.chunks),
             chunk_time: at(&counters.chunk_time),
-            read_time: at(&counters.read_time),
-            room_time: at(&counters.room_time),
+            read_time: counters.read_time.so_far(),
+            room_time: counters.room_time.so_far(),
             convert_time: at(&counters.convert_time),
-            write_time: at(&counters.write_time),
-            starved_time: at(&counters.starved_time),
+            write_time: counters.write_time.so_far(),
+            starved_time: counters.starved_time.so_far(),
             commit_time: at(&counters.commit_time),
-            index_time: at(&counters.index_time),
+            index_time: counters.index_time.so_far(),
             errors: at(&counters.errors),
             retries: at(&counters.retries),
             rejected: at(&counters.rejected),
@@ -282,7 +282,7 @@ fn latencies(sample: &mut Sample, counters: &Counters) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::transfer::counters::{add, count};
+    use super::super::transfer::counters::count;
     use super::*;
 
     #[test]
@@ -314,17 +314,30 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_the_interval() {
+    fn who_is_still_at_work_has_spent_time() {
         let counters = Counters::default();
-        count(&counters.rows_written, 1_000);
         let before = Reading::of(&counters);
-        count(&counters.rows_written, 500);
-        add(&counters.read_time, Duration::from_millis(600));
-        add(&counters.room_time, Duration::from_millis(300));
-        add(&counters.write_time, Duration::from_millis(400));
+        let _reading = counters.read_time.enter();
+        let _building = counters.building();
+        std::thread::sleep(Duration::from_millis(2));
+        let now = Reading::of(&counters);
+        assert!(now.read_time >= before.read_time + 2_000_000, "nobody has ended: {now:?}");
+        assert!(now.index_time >= before.index_time + 2_000_000, "nobody has ended: {now:?}");
+        assert_eq!((now.write_time, counters.builders.get()), (0, 1));
+    }
+
+    #[test]
+    fn shares_are_of_the_interval() {
+        let before = Reading { read_time: 5_000_000_000, ..Reading::default() };
+        let now = Reading {
+            read_time: before.read_time + 600_000_000,
+            room_time: 300_000_000,
+            write_time: 400_000_000,
+            ..before
+        };
         let interval = Duration::from_secs(1);
         let mut sample = unknown(interval);
-        shares(&mut sample, &before, &Reading::of(&counters), interval);
+        shares(&mut sample, &before, &now, interval);
         assert_eq!(sample.read_percent, Some(30.0));
         assert_eq!(sample.write_percent, Some(40.0));
         assert_eq!(sample.idle_percent, Some(30.0));

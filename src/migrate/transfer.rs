@@ -21,6 +21,7 @@ mod schedule;
 mod segment;
 mod source;
 mod transact;
+mod uptake;
 mod writer;
 
 pub(crate) use failure::{Failure, Kind, Side};
@@ -47,6 +48,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uptake::Place;
 
 /// The first wait before something is tried again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -82,6 +84,8 @@ struct Ready {
     chunk: Chunk,
     pieces: mpsc::UnboundedReceiver<Piece>,
     began: Instant,
+    /// Of [`uptake::Uptake::chunk_comes`].
+    generation: u64,
 }
 
 /// What all readers and writers share.
@@ -132,7 +136,10 @@ pub(crate) async fn run(
     }
     tasks.spawn(Arc::clone(&shared).follow_settings());
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
+        // Those that were aborted below did not fail.
+        if let Err(error) = ended
+            && !error.is_cancelled()
+        {
             shared.fail(Failure::lasting(Side::Target, format!("a task of the transfer ended: {error}")));
         }
         if shared.stop.is_cancelled() {
@@ -170,23 +177,6 @@ impl Shared {
         }
     }
 
-    /// Carries a change of the settings to the schedule and the queue.
-    async fn follow_settings(self: Arc<Self>) {
-        let mut settings = self.settings.clone();
-        loop {
-            let now = *settings.borrow_and_update();
-            let limits = Limits { tables: self.order.workers as usize, readers: now.readers.get() };
-            self.schedule().limit(limits);
-            self.queue.resize(now.buffers.get() as usize);
-            self.changed.notify_waiters();
-            tokio::select! {
-                changed = settings.changed() => if changed.is_err() { return },
-                () = self.stop.cancelled() => return,
-                () = self.done() => return,
-            }
-        }
-    }
-
     /// Ends when every table is loaded.
     async fn done(&self) {
         loop {
@@ -210,12 +200,14 @@ impl Shared {
             tokio::pin!(changed);
             changed.as_mut().enable();
             settings.mark_unchanged();
-            let wanted = index < self.order.workers.saturating_mul(self.settings().readers.get());
+            let wanted = index < self.readers_for(&self.settings());
             // Before a task is taken: without a session it could not be given back as it was.
             let ready = wanted && self.open_source(index, &mut session).await;
             if !wanted {
                 self.leave_source(&mut session);
             }
+            // Also where no session is to be had.
+            self.counters.uptake.reader(index, if wanted { Place::There } else { Place::Away });
             let task = if ready {
                 self.schedule().next(self.settings().chunk_rows.get())
             } else if self.schedule().is_done() {
@@ -253,6 +245,9 @@ impl Shared {
     async fn open_source(&self, index: u32, session: &mut Option<Session>) -> bool {
         if session.as_ref().is_some_and(Session::is_lost) {
             self.leave_source(session);
+        }
+        if session.is_none() {
+            self.counters.uptake.reader(index, Place::Coming);
         }
         let mut failures = 0;
         while session.is_none() {
@@ -336,14 +331,15 @@ impl Shared {
         let Some(table) = self.table(chunk.table) else { return };
         let (sink, pieces) = segment::channel(&self.budget, Arc::clone(&self.counters.room_time));
         let waited = sink.waited_here();
-        let ready = Ready { chunk: chunk.clone(), pieces, began: Instant::now() };
-        let put = Instant::now();
+        let generation = self.counters.uptake.chunk_comes(chunk.chunk_rows);
+        let ready = Ready { chunk: chunk.clone(), pieces, began: Instant::now(), generation };
+        let _reading = self.counters.read_time.enter();
+        let waiting = self.counters.room_time.enter();
         self.queue.put(ready).await;
-        add(&self.counters.room_time, put.elapsed());
+        drop(waiting);
         let _working = self.counters.readers.enter();
         let began = Instant::now();
         let rows = source.read(table, &chunk, self.order.most_rejected, sink).await;
-        add(&self.counters.read_time, put.elapsed());
         // For room it waited for the target.
         let waited = Duration::from_nanos(at(&waited));
         self.counters.query_latencies.note(began.elapsed().saturating_sub(waited));
@@ -362,14 +358,16 @@ impl Shared {
             if !wanted {
                 self.leave_target(&mut session);
             }
-            let waited = Instant::now();
+            self.counters.uptake.writer(index, if wanted { Place::There } else { Place::Away });
+            let waiting =
+                wanted.then(|| (self.counters.write_time.enter(), self.counters.starved_time.enter()));
             let ready = tokio::select! {
                 ready = self.queue.take(), if wanted => ready,
                 _ = settings.changed() => continue,
                 () = self.done() => return,
                 () = self.stop.cancelled() => return,
             };
-            add(&self.counters.starved_time, waited.elapsed());
+            drop(waiting);
             tokio::select! {
                 () = self.write(index, &mut session, ready) => {}
                 () = self.stop.cancelled() => return,
@@ -381,8 +379,10 @@ impl Shared {
         let Some(target) = self.target(index, session).await else { return };
         let _working = self.counters.writers.enter();
         let began = Instant::now();
+        let writing = self.counters.write_time.enter();
         let written = self.transact(index, target, &mut ready).await;
-        add(&self.counters.write_time, began.elapsed());
+        drop(writing);
+        self.counters.uptake.chunk_goes(ready.generation, written.is_ok());
         let chunk = ready.chunk;
         match written {
             Ok(written) => {
@@ -451,6 +451,9 @@ impl Shared {
         if session.as_ref().is_some_and(Writer::is_closed) {
             self.leave_target(session);
         }
+        if session.is_none() {
+            self.counters.uptake.writer(index, Place::Coming);
+        }
         let mut failures = 0;
         while session.is_none() {
             let order = &self.order;
@@ -474,6 +477,7 @@ impl Shared {
                 }
             }
         }
+        self.counters.uptake.writer(index, Place::There);
         session.as_mut()
     }
 

@@ -18,6 +18,7 @@ fn table(key: &[(&str, &str)]) -> Table {
         name: TableName { schema: "public".to_owned(), name: "t".to_owned() },
         columns: columns.collect(),
         primary_key: key.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        primary_key_name: None,
         indexes: Vec::new(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),

@@ -190,14 +190,19 @@ impl PostgresReader {
         seen(column(0).as_deref(), column(1).as_deref())
     }
 
-    /// The key behind which `rows` rows of the extent lie; `None`: it has no more than that.
+    /// The key of the extent's row with that number, from 1: a chunk of `rows` rows ends with it. `None`: the
+    /// extent has fewer rows.
     pub(crate) async fn boundary(
         &self,
         relation: &TableName,
         extent: &Extent,
         rows: u32,
     ) -> Result<Option<Vec<KeyValue>>, Failure> {
-        let Extent::Keyset { columns, .. } = extent else { return Ok(None) };
+        let columns: &[String] = match extent {
+            Extent::Keyset { columns, .. } => columns,
+            Extent::Integer { column, .. } => std::slice::from_ref(column),
+            Extent::Blocks { .. } | Extent::Whole => return Ok(None),
+        };
         let sql = boundary(columns, relation, extent, rows);
         let doing = format!("asking {} for a key", quote::shown(relation));
         let found = self.heard(&doing, self.connection.client().query_opt(&sql, &[])).await?;
@@ -205,7 +210,14 @@ impl PostgresReader {
         let mut key = Vec::with_capacity(columns.len());
         for at in 0..columns.len() {
             let text: String = row.try_get(at).map_err(|error| Failure::of(Side::Source, &doing, &error))?;
-            key.push(KeyValue::Text(text));
+            key.push(if matches!(extent, Extent::Integer { .. }) {
+                let number = text
+                    .parse::<i128>()
+                    .map_err(|_| Failure::lasting(Side::Source, format!("{doing}: it is no whole number")))?;
+                KeyValue::Integer(number)
+            } else {
+                KeyValue::Text(text)
+            });
         }
         Ok(Some(key))
     }
@@ -325,6 +337,12 @@ mod tests {
             boundary(&columns, &orders, &extent, 500),
             "SELECT t.\"day\"::text, t.\"nr\"::text FROM ONLY \"shop\".\"orders\" AS t \
              WHERE (\"day\", \"nr\") > ('2024-01-31', '9') ORDER BY t.\"day\", t.\"nr\" OFFSET 499 LIMIT 1"
+        );
+        let extent = Extent::Integer { column: "id".to_owned(), from: Some(5), below: None };
+        assert_eq!(
+            boundary(&["id".to_owned()], &orders, &extent, 1),
+            "SELECT t.\"id\"::text FROM ONLY \"shop\".\"orders\" AS t WHERE \"id\" >= '5'::bigint \
+             ORDER BY t.\"id\" OFFSET 0 LIMIT 1"
         );
     }
 

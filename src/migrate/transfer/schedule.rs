@@ -8,17 +8,19 @@
 //!
 //! Who comes first: what failed, then tables that nobody reads, in the order given; then large tables get more readers,
 //! and when no table is left to begin, any table does. How many keys or blocks a chunk needs for its rows follows from
-//! what the part's last chunk had: keys are seldom dense.
+//! what the part's last chunk had: keys are seldom dense. An integer key has one row at most, so a chunk of few
+//! keys has few rows, wherever they lie; where it would need many keys, its end is asked for.
+
+mod reach;
 
 use crate::migrate::ranges::{Extent, KeyValue};
 use crate::migrate::schema::TableName;
+use reach::cut_before;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A chunk is not made so large that trying it again is dear.
-const MOST_CHUNK_BYTES: u64 = 64 * 1024 * 1024;
-
-/// What a span may grow or shrink by from one chunk to the next.
+/// What a span may grow or shrink by from one chunk to the next. So many times the rows that were asked for is
+/// also the most that a chunk by integer may have.
 const STEP: f64 = 4.0;
 
 /// A piece of a table's rows that is still to be moved.
@@ -89,7 +91,7 @@ pub(crate) struct BoundaryQuestion {
     pub(crate) table: u32,
     /// What it is asked of.
     pub(crate) relation: Arc<TableName>,
-    /// Behind what the chunk begins, and where its part ends.
+    /// Where the chunk begins, and where its part ends.
     pub(crate) extent: Extent,
     /// After so many rows.
     pub(crate) rows: u32,
@@ -184,11 +186,9 @@ impl Schedule {
         }
         let Some(slot) = self.choose() else { return Task::Wait };
         let part = &mut self.tables[slot.table].parts[slot.part];
-        if let Some(Extent::Keyset { after, .. }) = &part.rest
-            && (after.is_some() || part.plan.rows.is_none_or(|rows| rows > u64::from(chunk_rows)))
-        {
+        if part.must_ask(chunk_rows) {
             part.asking = true;
-            let extent = part.rest.clone().expect("looked at just now");
+            let extent = part.rest.clone().expect("chosen because it has one");
             let relation = Arc::clone(&part.relation);
             let rows = part.plan.capped(chunk_rows);
             let table = self.tables[slot.table].number;
@@ -209,11 +209,10 @@ impl Schedule {
     ) -> Chunk {
         let slot = question.slot;
         self.reader_goes(slot);
-        let table = &mut self.tables[slot.table];
-        let part = &mut table.parts[slot.part];
+        let part = &mut self.tables[slot.table].parts[slot.part];
         part.asking = false;
         part.unanswered = 0;
-        let chunk = part.keyset_chunk(table.number, slot, up_to, chunk_rows);
+        let chunk = part.asked_chunk(question, up_to, chunk_rows);
         self.begin(slot);
         chunk
     }
@@ -337,16 +336,6 @@ impl Table {
     }
 }
 
-impl PartPlan {
-    /// `chunk_rows`, or fewer where rows are wide.
-    fn capped(&self, chunk_rows: u32) -> u32 {
-        let (Some(rows), Some(bytes)) = (self.rows, self.bytes) else { return chunk_rows.max(1) };
-        let row_bytes = (bytes / rows.max(1)).max(1);
-        let most = u32::try_from(MOST_CHUNK_BYTES / row_bytes).unwrap_or(u32::MAX);
-        chunk_rows.min(most).max(1)
-    }
-}
-
 impl Part {
     fn new(plan: PartPlan) -> Self {
         let density = plan.density();
@@ -366,24 +355,37 @@ impl Part {
         self.rest.is_some() && !self.asking
     }
 
+    /// Keys or blocks that a chunk of so many rows needs, by what is known.
+    fn span(&self, rows: u32) -> f64 {
+        (f64::from(rows) / self.density.unwrap_or(1.0)).ceil().max(1.0)
+    }
+
+    /// Whether nobody can tell beforehand how many rows the next chunk would have.
+    fn must_ask(&self, chunk_rows: u32) -> bool {
+        match &self.rest {
+            Some(Extent::Keyset { after, .. }) => {
+                after.is_some() || self.plan.rows.is_none_or(|rows| rows > u64::from(chunk_rows))
+            }
+            Some(Extent::Integer { from, below, .. }) => {
+                let rows = self.plan.capped(chunk_rows);
+                let left = self.plan.keys(*from, *below).map(|(first, end)| end.saturating_sub(first) as f64);
+                left.is_some_and(|left| self.span(rows).min(left) > STEP * f64::from(rows))
+            }
+            Some(Extent::Blocks { .. } | Extent::Whole) | None => false,
+        }
+    }
+
     /// The next chunk of a part that needs no question.
     fn cut(&mut self, table: u32, slot: Slot, chunk_rows: u32) -> Chunk {
         let rest = self.rest.take().expect("chosen because it has one");
-        let rows = f64::from(self.plan.capped(chunk_rows));
-        let span = (rows / self.density.unwrap_or(1.0)).ceil().max(1.0);
+        let span = self.span(self.plan.capped(chunk_rows));
         let (extent, rest) = match rest {
             Extent::Integer { column, from, below } => {
-                let first = from.or(self.plan.bounds.map(|(least, _)| least)).unwrap_or(0);
-                // A float beyond an integer's range becomes its end.
-                let end = first.saturating_add(span as i128);
-                let ends = below.is_some_and(|below| end >= below)
-                    || (below.is_none() && self.plan.bounds.is_none_or(|(_, greatest)| end > greatest));
-                if ends {
-                    (Extent::Integer { column, from, below }, None)
-                } else {
-                    let rest = Extent::Integer { column: column.clone(), from: Some(end), below };
-                    (Extent::Integer { column, from, below: Some(end) }, Some(rest))
-                }
+                let end = self.plan.keys(from, below).and_then(|(first, end)| {
+                    // A float beyond an integer's range becomes its end.
+                    Some(first.saturating_add(span as i128)).filter(|cut| *cut < end)
+                });
+                cut_before(column, (from, below), end)
             }
             Extent::Blocks { from, below } => {
                 let end = from.unwrap_or(0).saturating_add(span as u32);
@@ -402,10 +404,10 @@ impl Part {
         self.chunk(table, slot, extent, chunk_rows)
     }
 
-    fn keyset_chunk(
+    /// The next chunk of a part, which ends with `boundary`.
+    fn asked_chunk(
         &mut self,
-        table: u32,
-        slot: Slot,
+        question: &BoundaryQuestion,
         boundary: Option<Vec<KeyValue>>,
         chunk_rows: u32,
     ) -> Chunk {
@@ -415,10 +417,18 @@ impl Part {
                 let rest = Extent::Keyset { columns: columns.clone(), after: Some(key.clone()), up_to };
                 (Extent::Keyset { columns, after, up_to: Some(key) }, Some(rest))
             }
+            (Extent::Integer { column, from, below }, Some(key)) => {
+                let cut = self.plan.end_behind(&key, from, below);
+                if let Some((keys, _)) = cut {
+                    // Known and not guessed: so the next chunk may need no question.
+                    self.density = Some(f64::from(question.rows) / keys);
+                }
+                cut_before(column, (from, below), cut.map(|(_, end)| end))
+            }
             (rest, _) => (rest, None),
         };
         self.rest = rest;
-        self.chunk(table, slot, extent, chunk_rows)
+        self.chunk(question.table, question.slot, extent, chunk_rows)
     }
 
     fn chunk(&mut self, table: u32, slot: Slot, extent: Extent, chunk_rows: u32) -> Chunk {
@@ -448,18 +458,6 @@ impl Part {
         let seen = (rows as f64).max(1.0 / STEP) / span.max(1.0);
         let before = self.density.unwrap_or(seen);
         self.density = Some(seen.clamp(before / STEP, before * STEP));
-    }
-}
-
-impl PartPlan {
-    fn density(&self) -> Option<f64> {
-        let rows = self.rows? as f64;
-        let span = match &self.extent {
-            Extent::Integer { .. } => self.bounds.map(|(least, greatest)| (greatest - least) as f64 + 1.0)?,
-            Extent::Blocks { .. } => f64::from(self.blocks),
-            Extent::Keyset { .. } | Extent::Whole => return None,
-        };
-        (rows > 0.0 && span > 0.0).then(|| rows / span)
     }
 }
 

@@ -7,6 +7,7 @@
 //! all of the budget lies in chunks that wait for a writer, the chunk that a writer waits for still moves. A row is
 //! never divided: a longer one makes a longer segment, which counts as all of the budget at most.
 
+use super::counters::Spent;
 use super::failure::Failure;
 use super::writer::Rejected;
 use bytes::{Bytes, BytesMut};
@@ -127,13 +128,13 @@ pub(crate) struct Sink {
     rows: BytesMut,
     ends: Vec<u32>,
     totals: Totals,
-    waited: Arc<AtomicU64>,
-    /// The same of this chunk alone.
+    waited: Arc<Spent>,
+    /// The same of this chunk alone, in nanoseconds, once it is over.
     waited_here: Arc<AtomicU64>,
 }
 
-/// A chunk's channel. `waited` counts the nanoseconds for which its reader waits for room.
-pub(crate) fn channel(budget: &Budget, waited: Arc<AtomicU64>) -> (Sink, mpsc::UnboundedReceiver<Piece>) {
+/// A chunk's channel. `waited` counts the time for which its reader waits for room.
+pub(crate) fn channel(budget: &Budget, waited: Arc<Spent>) -> (Sink, mpsc::UnboundedReceiver<Piece>) {
     // Unbounded in number: the budget bounds its bytes.
     let (to, from) = mpsc::unbounded_channel();
     let sink = Sink {
@@ -228,14 +229,14 @@ impl Sink {
             return Ok(permit);
         }
         let began = Instant::now();
+        let waiting = self.waited.enter();
         let permit = tokio::select! {
             permit = Arc::clone(&self.budget.permits).acquire_many_owned(many) => permit,
             permit = Arc::clone(&self.seat).acquire_owned() => permit,
             () = self.to.closed() => return Err(WriterGone),
         };
-        let waited = nanos(began.elapsed());
-        self.waited.fetch_add(waited, Ordering::Relaxed);
-        self.waited_here.fetch_add(waited, Ordering::Relaxed);
+        drop(waiting);
+        self.waited_here.fetch_add(nanos(began.elapsed()), Ordering::Relaxed);
         Ok(permit.expect("these semaphores are never closed"))
     }
 }

@@ -7,7 +7,6 @@
 use super::counters::add;
 use super::writer::{Writer, Written};
 use super::{Failure, Ready, Shared, Side, TableOrder};
-use std::time::Duration;
 use tokio::time::Instant;
 
 impl Shared {
@@ -29,9 +28,7 @@ impl Shared {
             return Ok(written);
         }
         let most_rejected = chunk.salvage.then_some(self.order.most_rejected);
-        let written =
-            target.write(destination, &mut ready.pieces, most_rejected, &self.counters.rows_taken).await?;
-        add(&self.counters.starved_time, Duration::from_nanos(written.starved));
+        let written = target.write(destination, &mut ready.pieces, most_rejected, &self.counters).await?;
         let commit = Instant::now();
         if target.record(&self.order.lease, chunk, destination.form, &written, index).await? {
             target.commit().await?;

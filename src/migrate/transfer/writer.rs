@@ -5,7 +5,7 @@
 //! rejected, each of which stands in the reject table of the same transaction.
 
 use super::copy::{Form, HEADER, TRAILER};
-use super::counters::count;
+use super::counters::{Counters, count};
 use super::failure::{Failure, Kind, Side};
 use super::schedule::Chunk;
 use super::segment::{Piece, Segment, Totals};
@@ -19,7 +19,6 @@ use crate::migrate::state::{
 use crate::postgres::{Connection, connect_to_load};
 use bytes::Bytes;
 use futures_util::SinkExt;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -121,13 +120,13 @@ impl Writer {
     /// Begins a chunk's transaction and writes its rows. Nothing is committed yet.
     ///
     /// `most_rejected`: `None`, a refused row is a failure; else rows are sought out, and more of them are a failure.
-    /// `taken`: counts the rows as they go.
+    /// `counters`: rows and waiting are counted as they go.
     pub(crate) async fn write(
         &mut self,
         to: &Destination,
         pieces: &mut UnboundedReceiver<Piece>,
         most_rejected: Option<u64>,
-        taken: &AtomicU64,
+        counters: &Counters,
     ) -> Result<Written, Failure> {
         self.run("BEGIN", "beginning a transaction").await?;
         let into = match to.put {
@@ -140,8 +139,8 @@ impl Writer {
             to.form.word()
         );
         let written = match most_rejected {
-            None => self.pour(&copy, to, pieces, taken).await?,
-            Some(most) => self.sift(&copy, to, &into, (pieces, most), taken).await?,
+            None => self.pour(&copy, to, pieces, counters).await?,
+            Some(most) => self.sift(&copy, to, &into, (pieces, most), counters).await?,
         };
         if to.put == Put::Replace && most_rejected.is_none() {
             self.run(&replace(to, &into), &doing(to)).await?;
@@ -227,7 +226,7 @@ impl Writer {
         copy: &str,
         to: &Destination,
         pieces: &mut UnboundedReceiver<Piece>,
-        taken: &AtomicU64,
+        counters: &Counters,
     ) -> Result<Written, Failure> {
         let failed = |error: tokio_postgres::Error| Failure::of(Side::Target, &doing(to), &error);
         let sink = self.client().copy_in(copy).await.map_err(failed)?;
@@ -238,13 +237,13 @@ impl Writer {
         let mut starved = 0;
         let (totals, unreadable) = loop {
             let began = Instant::now();
-            let piece = pieces.recv().await;
+            let piece = next(pieces, counters).await;
             starved += super::segment::nanos(began.elapsed());
             match piece {
                 // The permit goes when the segment is dropped: behind the send.
                 Some(Piece::Rows(segment)) => {
                     sink.send(segment.bytes.clone()).await.map_err(failed)?;
-                    count(taken, segment.ends.len() as u64);
+                    count(&counters.rows_taken, segment.ends.len() as u64);
                 }
                 Some(Piece::End(totals, unreadable)) => break (totals, unreadable),
                 Some(Piece::Failed(failure)) => return Err(failure),
@@ -266,17 +265,17 @@ impl Writer {
         to: &Destination,
         into: &str,
         (pieces, most): (&mut UnboundedReceiver<Piece>, u64),
-        taken: &AtomicU64,
+        counters: &Counters,
     ) -> Result<Written, Failure> {
         let mut written = Written::default();
         let mut before = 0;
         loop {
-            match pieces.recv().await {
+            match next(pieces, counters).await {
                 Some(Piece::Rows(segment)) => {
                     let rows = segment.ends.len() as u64;
                     let rejected = self.sift_segment(copy, to, into, &segment, before).await?;
                     before += rows;
-                    count(taken, rows);
+                    count(&counters.rows_taken, rows);
                     written.rejected.extend(rejected);
                     if written.rejected.len() as u64 > most {
                         return Err(too_many(to, most, &written.rejected));
@@ -407,6 +406,12 @@ impl Writer {
 
 fn doing(to: &Destination) -> String {
     format!("writing {}", quote::shown(&to.name))
+}
+
+/// The chunk's next piece; waiting for it is counted.
+async fn next(pieces: &mut UnboundedReceiver<Piece>, counters: &Counters) -> Option<Piece> {
+    let _starving = counters.starved_time.enter();
+    pieces.recv().await
 }
 
 fn given_up() -> Failure {

@@ -1,8 +1,10 @@
 //! Chunks: in which order, how large, and without gaps.
 
 use super::*;
+use crate::migrate::ranges::by_integer;
+use crate::migrate::state::{CommittedChunk, remaining};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn relation(name: &str) -> TableName {
     TableName { schema: "s".to_owned(), name: name.to_owned() }
@@ -148,18 +150,74 @@ fn one_at_a_time_asks_for_a_keyset_s_boundary() {
     assert_eq!(schedule.committed(&last), Some(0));
 }
 
-#[test]
-fn sparse_keys_are_skipped_in_growing_steps() {
-    let part = integer_part(0, (0, 1_i128 << 60), 1_000);
-    let mut schedule = Schedule::new(vec![table(0, false, part)], WIDE);
-    // All rows lie at the beginning; the rest is empty.
-    let mut chunks = 0;
-    while let Some(chunk) = read(&mut schedule, 100) {
-        schedule.read(&chunk, Some(if chunk.seq == 0 { 1_000 } else { 0 }));
-        schedule.committed(&chunk);
-        chunks += 1;
+/// The keys of an extent, of all keys.
+fn inside(keys: &BTreeSet<i128>, extent: &Extent) -> Vec<i128> {
+    let Extent::Integer { from, below, .. } = extent else { panic!("by integer: {extent:?}") };
+    let behind = keys.range(from.unwrap_or(i128::MIN)..);
+    behind.copied().take_while(|key| below.is_none_or(|below| *key < below)).collect()
+}
+
+/// Moves a relation with these keys, so many chunks at once, until `stop` of them are committed: gives those,
+/// and how many questions it took.
+fn moved(
+    keys: &BTreeSet<i128>,
+    parts: Vec<PartPlan>,
+    chunk_rows: u32,
+    at_once: usize,
+    stop: usize,
+) -> (Vec<Chunk>, usize) {
+    let table = TablePlan { number: 0, large: true, shares: 4, parts };
+    let mut schedule = Schedule::new(vec![table], WIDE);
+    let mut open: Vec<Chunk> = Vec::new();
+    let mut committed: Vec<Chunk> = Vec::new();
+    let mut questions = 0;
+    while committed.len() < stop {
+        let task = if open.len() < at_once { schedule.next(chunk_rows) } else { Task::Wait };
+        match task {
+            Task::Read(chunk) => open.push(chunk),
+            Task::Ask(question) => {
+                questions += 1;
+                let found = inside(keys, &question.extent);
+                let key = found.get(question.rows as usize - 1).map(|key| vec![KeyValue::Integer(*key)]);
+                open.push(schedule.boundary(&question, key, chunk_rows));
+            }
+            Task::Done => break,
+            Task::Wait => {
+                assert!(!open.is_empty(), "nothing is open, and there is nothing to do");
+                // Not in the order in which they were begun.
+                let at = committed.len() % open.len();
+                let chunk = open.swap_remove(at);
+                schedule.read(&chunk, Some(inside(keys, &chunk.extent).len() as u64));
+                schedule.committed(&chunk);
+                committed.push(chunk);
+            }
+        }
     }
-    assert!(schedule.is_done() && chunks < 40, "{chunks} chunks");
+    (committed, questions)
+}
+
+#[test]
+fn an_outlier_leaves_chunks_as_they_are() {
+    let keys: BTreeSet<i128> = (1..=10_000).chain([1_000_000_000_000]).collect();
+    let part = integer_part(0, (1, 1_000_000_000_000), 10_001);
+    let (chunks, questions) = moved(&keys, vec![part], 500, 3, usize::MAX);
+    let rows: Vec<usize> = chunks.iter().map(|chunk| inside(&keys, &chunk.extent).len()).collect();
+    assert_eq!(rows.iter().sum::<usize>(), keys.len());
+    assert!(rows.iter().all(|rows| *rows <= 500), "{rows:?}");
+    // One where the keys begin, and one behind them: between them they are dense, and nobody is asked.
+    assert!(chunks.len() < 30 && questions <= 3, "{} chunks, {questions} questions", chunks.len());
+}
+
+#[test]
+fn keys_that_are_known_to_be_few_are_not_asked_for() {
+    let keys: BTreeSet<i128> = (0..400).map(|key| key * 5).collect();
+    let (chunks, questions) = moved(&keys, vec![integer_part(0, (0, 1_995), 400)], 500, 1, usize::MAX);
+    assert_eq!((chunks.len(), questions), (1, 0));
+    // Sparse and many: each chunk is as large as it should be.
+    let keys: BTreeSet<i128> = (0..4_000).map(|key| key * 1_000).collect();
+    let (chunks, _) = moved(&keys, vec![integer_part(0, (0, 3_999_000), 4_000)], 500, 2, usize::MAX);
+    assert_eq!(chunks.len(), 8);
+    assert!(chunks.iter().all(|chunk| inside(&keys, &chunk.extent).len() == 500));
 }
 
 #[test]
@@ -191,7 +249,12 @@ proptest! {
             let (rows, which, fails) = choices.next().unwrap();
             match schedule.next(rows) {
                 Task::Read(chunk) => open.push(chunk),
-                Task::Ask(_) => prop_assert!(false, "nothing to ask"),
+                Task::Ask(question) => {
+                    let Extent::Integer { from, .. } = &question.extent else { panic!("by integer") };
+                    // Any key: one that lies outside ends nothing.
+                    let key = KeyValue::Integer(from.unwrap_or(-500) + i128::from(rows.max(50)));
+                    open.push(schedule.boundary(&question, Some(vec![key]), rows));
+                }
                 Task::Done => break,
                 Task::Wait => {
                     prop_assert!(!open.is_empty(), "nothing is open, and there is nothing to do");
@@ -219,5 +282,59 @@ proptest! {
             }
             prop_assert_eq!(end, None, "the last one has no end");
         }
+    }
+
+    /// Wherever keys lie, whatever the source says of their number, and wherever a run ends and goes on: each
+    /// key is moved once, and no chunk has many more than it should.
+    #[test]
+    fn no_distribution_makes_large_chunks(
+        clusters in prop::collection::vec(
+            (
+                prop_oneof![-500_i128..500, -1_000_000_000_000_i128..1_000_000_000_000],
+                1_i128..200,
+                prop_oneof![Just(1_i128), Just(3), Just(1_000), Just(1_000_000_007)],
+            ),
+            1..5,
+        ),
+        rows in 0_u64..5_000, most in 1_u32..5, chunk_rows in 5_u32..100,
+        at_once in 1_usize..7, stop in 0_usize..60,
+    ) {
+        let keys: BTreeSet<i128> = clusters
+            .iter()
+            .flat_map(|(first, many, step)| (0..*many).map(move |at| first + at * step))
+            .collect();
+        let bounds = (*keys.first().unwrap(), *keys.last().unwrap());
+        let part = |(number, extent): (u32, Extent)| {
+            let like = integer_part(number, bounds, rows);
+            PartPlan { extent, ..like }
+        };
+        let extents = by_integer("id", bounds, rows, 50, most);
+        let parts: Vec<PartPlan> = (0_u32..).zip(extents).map(part).collect();
+        let (mut chunks, _) = moved(&keys, parts.clone(), chunk_rows, at_once, stop);
+        // It goes on with what is missing, as a run that was ended does.
+        let mut missing = Vec::new();
+        for part in &parts {
+            let own = chunks.iter().filter(|chunk| chunk.part == part.number);
+            let there: Vec<CommittedChunk> = own
+                .map(|chunk| CommittedChunk {
+                    seq: chunk.seq,
+                    extent: chunk.extent.clone(),
+                    rows: 0,
+                    bytes: 0,
+                    rejected: 0,
+                })
+                .collect();
+            missing.extend(remaining(&part.extent, &there).unwrap());
+        }
+        let left: Vec<PartPlan> = (10_u32..).zip(missing).map(part).collect();
+        chunks.extend(moved(&keys, left, chunk_rows, at_once, usize::MAX).0);
+        let mut brought = Vec::new();
+        for chunk in &chunks {
+            let found = inside(&keys, &chunk.extent);
+            prop_assert!(found.len() <= 4 * chunk_rows as usize, "{} in {:?}", found.len(), chunk.extent);
+            brought.extend(found);
+        }
+        brought.sort_unstable();
+        prop_assert_eq!(brought, keys.into_iter().collect::<Vec<i128>>());
     }
 }
