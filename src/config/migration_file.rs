@@ -9,6 +9,7 @@
 use super::document::Value;
 use super::errors::Problems;
 use super::leverd_file::default_root;
+use super::migration_resolved::{CONTROL_CONNECTIONS, LEVER_CONNECTIONS};
 use super::quantity::parse_duration;
 use super::reader::{At, Fields};
 use super::substitute::{Sources, substitute};
@@ -145,7 +146,8 @@ fn read(
         .as_ref()
         .and_then(|fields| fields.get("lever_config"))
         .and_then(|at| existing_file(&at, &root));
-    let settings = read_settings(&top, machine);
+    let has_levers = target_fields.as_ref().is_some_and(|fields| fields.get("lever_config").is_some());
+    let settings = read_settings(&top, machine, has_levers);
     let ai = ai_section::read(&top, at.problems, env);
     Some(MigrationConfig {
         file: file.to_path_buf(),
@@ -312,7 +314,7 @@ fn existing_file(at: &At<'_>, root: &Path) -> Option<PathBuf> {
     None
 }
 
-fn read_settings(top: &Fields<'_>, machine: Machine) -> MigrationSettings {
+fn read_settings(top: &Fields<'_>, machine: Machine, has_levers: bool) -> MigrationSettings {
     let fields = top.section("migration", &MIGRATION_KEYS);
     let count = |key: &str, default: u32, (low, high): (u32, u32)| {
         fields.or(key, default, |at| at.integer(low, high))
@@ -340,10 +342,10 @@ fn read_settings(top: &Fields<'_>, machine: Machine) -> MigrationSettings {
             default_connections(workers, readers),
             (2, 1000),
         ),
-        max_target_connections: count(
+        max_target_connections: fields.or(
             "max_target_connections",
             default_connections(workers, writers),
-            (2, 1000),
+            |at| read_target_connections(at, has_levers),
         ),
         max_memory_bytes,
         checkpoint_frequency: fields.or("checkpoint_frequency", None, |at| at.integer(1, 10_000).map(Some)),
@@ -382,6 +384,20 @@ fn default_buffers(max_memory_bytes: u64, workers: u32, chunk_rows: u32) -> u32 
 /// One for each reader or writer and four beside them; a default takes no more than most servers have to give.
 fn default_connections(workers: u32, of_each: u32) -> u32 {
     (workers * of_each + 4).clamp(12, 64)
+}
+
+/// The run's own, a writer and a builder of indexes at least.
+fn read_target_connections(at: &At<'_>, has_levers: bool) -> Option<u32> {
+    let own = CONTROL_CONNECTIONS + if has_levers { LEVER_CONNECTIONS } else { 0 };
+    let count = at.integer(1, 1000)?;
+    if count >= own + 2 {
+        return Some(count);
+    }
+    at.problem(
+        format!("found {}; allowed: a whole number from {} to 1000", at.found(), own + 2),
+        Some(format!("the run itself has {own}, and beside them it needs a writer and a builder of indexes")),
+    );
+    None
 }
 
 /// Megabytes in the file, bytes here.
@@ -546,7 +562,7 @@ mod tests {
             let machine = Machine { cores, memory_bytes };
             let problems = Problems::of(Path::new("x.yaml"));
             let tree = crate::config::document::parse("", &problems).unwrap();
-            let settings = read_settings(&At::root(&tree, &problems).fields(&[]), machine);
+            let settings = read_settings(&At::root(&tree, &problems).fields(&[]), machine, false);
             let inside = |value: u32, (low, high): (u32, u32)| (low..=high).contains(&value);
             proptest::prop_assert!(problems.is_empty());
             proptest::prop_assert!(inside(settings.workers, WORKERS));
@@ -765,6 +781,14 @@ mod tests {
                are here",
             ],
         );
+    }
+
+    #[test]
+    fn a_target_needs_room_for_a_writer_and_a_builder() {
+        let found = errors_below("migration: {max_target_connections: 3}\n");
+        assert!(found.contains("found \"3\"; allowed: a whole number from 4 to 1000"), "{found}");
+        assert!(found.contains("a writer and a builder"), "{found}");
+        assert_eq!(errors_below("migration: {max_target_connections: 4}\n"), "no error");
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub struct MigrationConfig {
     pub ai: AiConfig,
 }
 
+/// Sessions of the target that keep the run's lease and state, and read its statistics.
+pub(super) const CONTROL_CONNECTIONS: u32 = 2;
+/// The session of the target that pulls its levers, where `lever_config` names them.
+pub(super) const LEVER_CONNECTIONS: u32 = 1;
+
 /// What the defaults depend on, measured by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
@@ -134,6 +139,17 @@ impl DatabaseEndpoint {
     }
 }
 
+impl DatabaseEndpoint {
+    /// Whether it is taken for this machine: a socket, or a loopback address.
+    pub fn is_here(&self) -> bool {
+        self.host.starts_with('/') || is_loopback(&self.host)
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// A value as libpq quotes it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
@@ -154,19 +170,20 @@ pub struct MigrationSettings {
     pub workers: u32,
     /// Rows that a chunk may have; 1,000 to 500,000.
     pub chunk_size: u32,
-    /// Chunks that may wait between a reader and its writer; 2 to 32.
+    /// Chunks that may wait between the readers and the writers; 2 to 32.
     pub read_ahead_buffers: u32,
-    /// Writers of one worker; 1 to 16.
+    /// Writers of the whole run: connections that write, whatever table; 1 to 16.
     pub write_ahead_writers: u32,
-    /// Readers of one worker; 1 to 4.
+    /// Readers of one table, or of one part of a large one; 1 to 4.
     pub parallel_readers: u32,
     /// Parts that a large table is divided into at most, each with readers of its own; 1: it is one part.
     pub max_partitions: u32,
     /// From so many rows on a table is large.
     pub large_table_threshold: u64,
-    /// Connections to the source at most.
+    /// Connections to the source at most, the run's own among them; from 2 on.
     pub max_source_connections: u32,
-    /// Connections to the target at most.
+    /// Connections to the target at most: writers, builders of indexes and the run's own. At least one writer and one
+    /// builder have room beside the latter.
     pub max_target_connections: u32,
     /// Bytes that leverd itself may use.
     pub max_memory_bytes: u64,
@@ -184,7 +201,8 @@ pub struct MigrationSettings {
     pub create_foreign_keys: bool,
     /// Whether check constraints are made.
     pub create_check_constraints: bool,
-    /// Whether all tables must be read as of one moment; else each of them is consistent by itself.
+    /// Whether a run is refused, or what was begun is loaded again, where rows would be of several moments; else the
+    /// report says so.
     pub strict_consistency: bool,
     /// Whether samples of rows are compared afterwards, beside all that is counted.
     pub sample_validation: bool,
@@ -357,6 +375,12 @@ impl AiProvider {
 }
 
 impl MigrationConfig {
+    /// Sessions of the target that are neither writers nor builders of indexes.
+    pub fn control_connections(&self) -> u32 {
+        let levers = if self.lever_config.is_some() { LEVER_CONNECTIONS } else { 0 };
+        CONTROL_CONNECTIONS + levers
+    }
+
     /// What is allowed and yet may not be meant, in sentences for people.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -392,8 +416,7 @@ impl MigrationConfig {
 fn is_clear_text(endpoint: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(endpoint) else { return false };
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    url.scheme() == "http" && !here
+    url.scheme() == "http" && !is_loopback(host)
 }
 
 #[cfg(test)]

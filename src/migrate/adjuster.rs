@@ -106,8 +106,8 @@ struct Open {
 impl Adjuster {
     /// The adjuster of a run that begins with `start`, and the queue in which the transfer finds what is to be in
     /// force: `Receiver::borrow_and_update` at each boundary, `changed` to be woken. The transfer owes
-    /// [`Adjuster::applied`] for every number that it takes, also where nothing changed for it; numbers that it never
-    /// saw, because a later one took their place, it owes nothing.
+    /// [`Adjuster::applied`] for every number that it takes, also where nothing changed for it; for numbers whose place
+    /// a later one took before they were in effect it owes nothing.
     pub fn new(options: Options, decider: Decider, start: Settings) -> (Self, watch::Receiver<Change>) {
         let first = Change { number: 0, settings: start };
         let (changes, queue) = watch::channel(first);

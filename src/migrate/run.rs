@@ -10,6 +10,7 @@
 //! taken; all of a run's rows are read in one snapshot of the source, and a run that goes on in another one says so.
 
 mod beside;
+mod connections;
 mod error;
 mod form;
 mod left;
@@ -272,12 +273,15 @@ struct Running<'a> {
 
 impl Running<'_> {
     async fn whole_way(&mut self, steering: Steering) -> Result<Report, MigrateError> {
+        // Behind a pooler that gives out sessions by transaction it is no lease; nothing is dropped yet.
+        self.lease.check(self.target.client()).await?;
         self.number_tables().await?;
         let site = Site {
             target: self.config.target.clone(),
             lease: self.lease.clone(),
             max_retries: self.config.settings.max_retries,
             connect_timeout: CONNECT,
+            sort_bytes: self.sort_bytes(),
             stop: self.stop.clone(),
         };
         let before = self.earlier().await?;
@@ -293,8 +297,20 @@ impl Running<'_> {
             self.load_measured(&site, (left, loaded), &before, &done, order, steering).await?;
         self.check_stop()?;
         let sample = self.sample().await?;
+        // What comes now is about whole tables: not beside another run.
+        self.lease.check(self.target.client()).await?;
         let report = self.finish(&site, &before, failed).await?;
         Ok(Report { adjusted: Some(adjusted), sample, ..report })
+    }
+
+    /// What one builder may sort in, so that all together take a quarter of the target's memory; `None`: how much that
+    /// has is not known. Only of this machine it is.
+    fn sort_bytes(&self) -> Option<u64> {
+        let (_, memory_mb) = self.request.adjusting.machine;
+        let megabytes = memory_mb.filter(|_| self.config.target.is_here())?;
+        let builders = connections::builders(self.config, self.request.jobs);
+        // What is no number, or below 0, becomes 0.
+        Some((megabytes * 1_048_576.0 / 4.0 / builders as f64) as u64)
     }
 
     async fn earlier(&self) -> Result<RunState, MigrateError> {
@@ -405,13 +421,15 @@ impl Running<'_> {
             .steps(Phase::Validate, &self.done(before))
             .into_iter()
             .partition(|step| step.statement.kind == Kind::Validation);
-        failed.extend(build::in_order(site, others).await);
-        failed.extend(build::beside_each_other(site, validations, self.request.jobs).await);
+        let counters = Arc::clone(&self.progress.counters);
+        failed.extend(build::in_order(site, others, &counters).await);
+        let at_once = connections::afterwards(self.config, self.request.jobs);
+        failed.extend(build::beside_each_other(site, validations, at_once, &counters).await);
         self.check_stop()?;
         self.read_positions_again().await;
         // By their texts: with another position it is another statement.
         let done = self.done(before);
-        failed.extend(build::in_order(site, self.steps(Phase::Last, &done)).await);
+        failed.extend(build::in_order(site, self.steps(Phase::Last, &done), &counters).await);
         self.check_stop()?;
         let totals = state::table_totals(self.target.client(), self.lease.run()).await?;
         let tables = (0_u32..).zip(&self.plan.tables).map(|(number, table)| {

@@ -8,6 +8,7 @@
 use super::prompt::Api;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 /// Tokens of one call, or of many.
@@ -64,6 +65,11 @@ impl Usage {
             .saturating_add(self.cache_write_tokens)
             .saturating_add(self.cache_read_tokens)
             .saturating_add(self.output_tokens)
+    }
+
+    /// Tokens that were sent, cached ones too.
+    fn sent(&self) -> u64 {
+        self.total().saturating_sub(self.output_tokens)
     }
 
     fn add(&mut self, other: &Self) {
@@ -187,9 +193,49 @@ impl Bill {
         if known.is_empty() { None } else { Some(known.iter().sum()) }
     }
 
+    /// For the log, at info, when `model` has answered: what that took, and what all calls of this process took so far.
+    /// `usage`: as the answer said; `None`: it did not say.
+    pub fn call_line(&self, model: &str, usage: Option<&Usage>) -> String {
+        let call = match usage {
+            None => "it does not say how many tokens".to_owned(),
+            Some(usage) => {
+                let dollars = price_of(model).map(|price| price.of(usage));
+                let cost = spelled(1, dollars, &[] as &[&str]);
+                format!("{} tokens in, {} out, {cost}", usage.sent(), usage.output_tokens)
+            }
+        };
+        let all = self.total();
+        format!(
+            "AI call: {call}; so far {} calls, {} tokens in, {} out, {}",
+            all.calls,
+            all.usage.sent(),
+            all.usage.output_tokens,
+            spelled(all.calls, self.dollars(), &self.unpriced()),
+        )
+    }
+
+    fn total(&self) -> Tally {
+        let mut all = Tally::default();
+        for tally in self.by_model.values() {
+            all.calls = all.calls.saturating_add(tally.calls);
+            all.usage.add(&tally.usage);
+        }
+        all
+    }
+
     /// The models that were asked and have no known price, by name.
     pub fn unpriced(&self) -> Vec<&str> {
         self.models().map(|(model, _)| model).filter(|model| price_of(model).is_none()).collect()
+    }
+}
+
+/// `$0.0123`, `price not known`, `no cost`; of several models those without a price are named.
+pub(crate) fn spelled<S: Borrow<str>>(calls: u64, dollars: Option<f64>, unpriced: &[S]) -> String {
+    match dollars {
+        _ if calls == 0 => "no cost".to_owned(),
+        None => "price not known".to_owned(),
+        Some(dollars) if unpriced.is_empty() => format!("${dollars:.4}"),
+        Some(dollars) => format!("${dollars:.4} and more (no price is known of {})", unpriced.join(", ")),
     }
 }
 
@@ -271,6 +317,25 @@ mod tests {
         let taken: Vec<(&str, u64, u64)> =
             bill.models().map(|(model, tally)| (model, tally.calls, tally.usage.total())).collect();
         assert_eq!(taken, [("claude-haiku-4-5-20251001", 3, 2_400), ("llama3.1:8b", 1, 1_200)]);
+    }
+
+    #[test]
+    fn a_call_is_told_with_the_sum_so_far() {
+        let mut bill = Bill::new();
+        let usage = Usage { input_tokens: 900, output_tokens: 120, ..Usage::default() };
+        bill.note("claude-haiku-4-5", Some(&usage));
+        bill.note("claude-haiku-4-5", Some(&usage));
+        assert_eq!(
+            bill.call_line("claude-haiku-4-5", Some(&usage)),
+            "AI call: 900 tokens in, 120 out, $0.0015; so far 2 calls, 1800 tokens in, 240 out, $0.0030"
+        );
+        bill.note("my-model", None);
+        assert_eq!(
+            bill.call_line("my-model", None),
+            "AI call: it does not say how many tokens; so far 3 calls, 1800 tokens in, 240 out, $0.0030 and more (no \
+             price is known of my-model)"
+        );
+        assert!(bill.call_line("my-model", Some(&usage)).contains("120 out, price not known; so far "));
     }
 
     #[test]

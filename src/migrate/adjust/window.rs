@@ -5,11 +5,15 @@
 //! with it, because another table's rows per second, or those under other settings, are no decline. It decides
 //! nothing.
 
+use super::one_decimal;
 use super::sample::Sample;
 use std::collections::VecDeque;
 
 /// So many samples make a baseline.
 pub const BASELINE: usize = 3;
+
+/// Rows per second that rose by more than this against the baseline, percent, are told.
+const INCREASES: f64 = 10.0;
 
 /// The latest samples of a run, oldest first.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +88,13 @@ impl Window {
         }
     }
 
+    /// For the log, at info, where rows per second are clearly above a whole baseline; the testing guide's words.
+    pub fn increasing_line(&self) -> Option<String> {
+        let (before, now) = self.compared(|sample| sample.rows_per_second).filter(|_| self.has_baseline())?;
+        let rises = percent_change(before, now).is_some_and(|percent| percent > INCREASES);
+        rises.then(|| format!("Throughput increasing: {} rows/sec -> {} rows/sec", short(before), short(now)))
+    }
+
     /// The samples before the latest one that can be compared with it, oldest first.
     fn like_latest(&self) -> impl Iterator<Item = &Sample> {
         let latest = self.samples.back();
@@ -94,6 +105,12 @@ impl Window {
     }
 
     fn against_baseline(&self, value: fn(&Sample) -> Option<f64>) -> Option<f64> {
+        let (before, now) = self.compared(value)?;
+        percent_change(before, now)
+    }
+
+    /// The baseline's mean, and the latest sample's value.
+    fn compared(&self, value: fn(&Sample) -> Option<f64>) -> Option<(f64, f64)> {
         let now = known(value(self.latest()?))?;
         let baseline: Vec<f64> =
             self.like_latest().filter_map(|sample| known(value(sample))).take(BASELINE).collect();
@@ -102,7 +119,7 @@ impl Window {
         }
         // Each is divided first: the sum of huge ones would not be finite.
         let mean: f64 = baseline.iter().map(|value| value / baseline.len() as f64).sum();
-        percent_change(mean, now)
+        Some((mean, now))
     }
 
     fn growth(&self, value: fn(&Sample) -> Option<f64>) -> Option<f64> {
@@ -125,6 +142,15 @@ fn known(value: Option<f64>) -> Option<f64> {
 fn percent_change(before: f64, now: f64) -> Option<f64> {
     let change = if before.is_finite() && before > 0.0 { (now / before - 1.0) * 100.0 } else { f64::NAN };
     known(Some(change))
+}
+
+/// `850`, `120K`, `1.2M`.
+fn short(rows: f64) -> String {
+    match rows {
+        rows if rows >= 1e6 => format!("{}M", one_decimal(rows / 1e6)),
+        rows if rows >= 1e3 => format!("{}K", one_decimal(rows / 1e3)),
+        rows => one_decimal(rows),
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +208,18 @@ mod tests {
         let blind = Sample { rows_per_second: None, ..sample(1.0) };
         assert!(!window([sample(1.0), sample(1.0), blind.clone(), sample(1.0)]).has_baseline());
         assert!(!window([sample(1.0), sample(1.0), sample(1.0), blind]).has_baseline());
+    }
+
+    #[test]
+    fn what_increases_is_told_in_the_testing_guides_words() {
+        let line = |rows: &[f64]| window(rows.iter().map(|rows| sample(*rows))).increasing_line();
+        assert_eq!(
+            line(&[100_000.0, 100_000.0, 100_000.0, 120_000.0]).as_deref(),
+            Some("Throughput increasing: 100K rows/sec -> 120K rows/sec")
+        );
+        assert_eq!(line(&[100_000.0, 100_000.0, 100_000.0, 109_000.0]), None, "that is as before");
+        assert_eq!(line(&[100_000.0, 100_000.0, 120_000.0]), None, "there is no baseline");
+        assert_eq!([850.0, 1_200_000.0].map(short), ["850", "1.2M"]);
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl Adjuster {
                 return logged(events);
             }
         };
-        self.bill.note(service.model(), Usage::of(service.api(), &body).as_ref());
+        let usage = Usage::of(service.api(), &body);
+        self.bill.note(service.model(), usage.as_ref());
+        let call = self.bill.call_line(service.model(), usage.as_ref());
         match prompt::parse(service.api(), &body, service.model(), &about, &self.options.caps) {
             Err(refusal) => self.failed(&refusal.to_string(), now, &mut events),
             Ok(decision) => {
@@ -75,6 +77,8 @@ impl Adjuster {
                 }
             }
         }
+        // Also of an answer that was of no use: it is paid for.
+        events.push(Event::info(call));
         logged(events)
     }
 
@@ -83,6 +87,9 @@ impl Adjuster {
         let Some(latest) = self.window.latest() else { return };
         events.push(Event::debug(latest.log_line(trends.throughput_percent)));
         events.push(Event::debug(latest.metrics_line()));
+        if self.options.adjusts {
+            events.extend(self.window.increasing_line().map(Event::info));
+        }
         if trends.memory_growth_percent.is_some_and(|percent| percent > MEMORY_GROWS) {
             events.push(Event::debug("Memory increasing: true"));
         }

@@ -5,7 +5,7 @@
 
 use super::event::Adjustment;
 use crate::migrate::adjust::Settings;
-use crate::migrate::adjust::cost::{Bill, Tally};
+use crate::migrate::adjust::cost::{Bill, Tally, spelled};
 use crate::migrate::brain::learner::{Features, PastRun};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -99,14 +99,7 @@ impl Summary {
 
     /// `$0.0123`, `price not known`, `no cost`.
     fn cost(&self) -> String {
-        match self.dollars {
-            _ if self.calls == 0 => "no cost".to_owned(),
-            None => "price not known".to_owned(),
-            Some(dollars) if self.unpriced.is_empty() => format!("${dollars:.4}"),
-            Some(dollars) => {
-                format!("${dollars:.4} and more (no price is known of {})", self.unpriced.join(", "))
-            }
-        }
+        spelled(self.calls, self.dollars, &self.unpriced)
     }
 }
 

@@ -46,6 +46,12 @@ pub enum MigrateError {
         /// What is not the same.
         why: String,
     },
+    /// `strict_consistency` asks for one moment, and the source cannot be seen to give it.
+    #[error("strict_consistency: the source's rows cannot be read as of one moment: {why}")]
+    NotOneMoment {
+        /// What is missing.
+        why: String,
+    },
     /// It was told to stop.
     #[error("stopped; what is in the target stays")]
     Stopped,
@@ -70,6 +76,12 @@ impl MigrateError {
             Self::Moving(_) | Self::Stopped => {
                 Some("leverd migrate resume -c FILE goes on where it stopped".to_owned())
             }
+            Self::NotOneMoment { .. } => Some(
+                "give the source's user RELOAD or LOCK TABLES, or stop who writes there and read with one session \
+                 (max_source_connections: 2); leave tables without snapshots (MyISAM) out; or set strict_consistency: \
+                 false. Then leverd migrate resume -c FILE goes on"
+                    .to_owned(),
+            ),
             Self::NothingOpen { .. } => Some("leverd migrate run -c FILE begins one".to_owned()),
             Self::Changed { .. } => {
                 Some("leverd migrate run -c FILE --replace begins anew, and gives the old run up".to_owned())

@@ -3,7 +3,7 @@
 //! Always holds: a table is written down as loaded before it is built.
 
 use super::beside::Steering;
-use super::{CONNECT, FailedStatement, MigrateError, Running, prediction};
+use super::{CONNECT, FailedStatement, MigrateError, Running, connections, prediction};
 use crate::config::TargetMode;
 use crate::migrate::adjust::{Stage, Timing};
 use crate::migrate::adjuster::{Adjuster, Options, Summary};
@@ -118,7 +118,7 @@ impl Running<'_> {
             site,
             self.steps_by_table(done),
             from_load,
-            self.request.jobs,
+            connections::builders(self.config, self.request.jobs),
             Arc::clone(&counters),
         );
         let limits = Limits {
@@ -229,9 +229,8 @@ impl Running<'_> {
             most_rejected: MOST_REJECTED,
             as_replica,
             connect_timeout: CONNECT,
-            // One more is the snapshot's; a writer's number is bounded by its setting.
-            most_readers: settings.max_source_connections.saturating_sub(1).max(1),
-            most_writers: prediction::most_writers(settings),
+            most_readers: connections::readers(self.config),
+            most_writers: connections::writers(self.config, self.request.jobs),
         }
     }
 }

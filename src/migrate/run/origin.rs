@@ -4,7 +4,7 @@
 //! partitions that are planned, and no other.
 
 use super::sample::Held;
-use super::{CONNECT, MigrateError, Running};
+use super::{CONNECT, MigrateError, Running, connections};
 use crate::config::{DatabaseEngine, MigrationConfig};
 use crate::migrate::catalog;
 use crate::migrate::mysql::{MySqlSession, ReadClocks, SessionLimits, Snapshot};
@@ -76,6 +76,20 @@ impl Origin {
             }
         }
     }
+}
+
+/// Refuses what `strict_consistency` forbids.
+fn must_be_one_moment(snapshot: &Snapshot) -> Result<(), MigrateError> {
+    if snapshot.is_one_moment() {
+        return Ok(());
+    }
+    let why = match snapshot.without_snapshots.first() {
+        Some(table) if snapshot.consistency.is_proven() => {
+            format!("{} has an engine without snapshots", quote::shown(table))
+        }
+        _ => snapshot.consistency.to_string(),
+    };
+    Err(MigrateError::NotOneMoment { why })
 }
 
 async fn fingerprint(source: &Connection) -> Result<String, MigrateError> {
@@ -171,10 +185,13 @@ impl Running<'_> {
     async fn mysql_snapshot(&mut self) -> Result<Source, MigrateError> {
         let settings = &self.config.settings;
         // Later ones could not join: as many as the settings may ever ask for.
-        let sessions = settings.workers.saturating_mul(4).min(settings.max_source_connections - 1).max(1);
+        let sessions = settings.workers.saturating_mul(4).min(connections::readers(self.config)).max(1);
         let tables: Vec<TableName> = self.plan.tables.iter().map(|table| table.source.clone()).collect();
         let snapshot =
             Snapshot::open(&self.config.source, sessions as usize, &tables, SessionLimits::default()).await?;
+        if settings.strict_consistency {
+            must_be_one_moment(&snapshot)?;
+        }
         if !snapshot.consistency.is_proven() {
             self.notes.push(snapshot.consistency.to_string());
         }

@@ -4,8 +4,7 @@
 //! why they are others. Pure. Always holds: what stands in the file stays as it is; what comes from earlier runs comes
 //! from runs that agreed with the file, so that no mixture is begun with that nobody tried; what is begun with is told.
 
-use super::{Adjusting, Request};
-use crate::config::MigrationSettings;
+use super::{Adjusting, Request, connections};
 use crate::migrate::adjust::{Caps, Parameter, Settings, Writers};
 use crate::migrate::brain::learner::{Features, PastRun, Records, predict_start};
 use crate::migrate::plan::Plan;
@@ -16,7 +15,7 @@ use std::collections::BTreeSet;
 pub(super) fn start(request: &Request<'_>, plan: &Plan, file: Settings) -> (Settings, Option<String>) {
     let Request { config, adjusting, .. } = request;
     let held = held(&config.typed);
-    let caps = caps(most_writers(&config.settings));
+    let caps = caps(connections::writers(config, request.jobs));
     match predicted(&adjusting.records, &features(plan, adjusting), &caps, &held, file) {
         Some((settings, why)) => (settings, Some(why)),
         None => (file, None),
@@ -28,11 +27,6 @@ pub(super) fn features(plan: &Plan, adjusting: &Adjusting) -> Features {
     let definitions: Vec<Table> = plan.tables.iter().map(|table| table.definition.clone()).collect();
     let (cores, memory_mb) = adjusting.machine;
     Features::of(&definitions, plan.engine, cores, memory_mb)
-}
-
-/// Connections that may write; one more is the run's own.
-pub(super) fn most_writers(settings: &MigrationSettings) -> u32 {
-    settings.max_target_connections.saturating_sub(1).clamp(Writers::LEAST, Writers::MOST)
 }
 
 /// The most that a run may have.

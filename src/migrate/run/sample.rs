@@ -6,8 +6,8 @@
 //! is no difference. Where that snapshot is gone, or rows came in an earlier process's, the report says that a
 //! difference may be a change since then. It only reads.
 
-use super::{CONNECT, MigrateError, Running};
-use crate::config::{DatabaseEngine, MigrationSettings};
+use super::{CONNECT, MigrateError, Running, connections};
+use crate::config::{DatabaseEngine, MigrationConfig};
 use crate::migrate::adjust::Stage;
 use crate::migrate::comparison::{others, subjects};
 use crate::migrate::mysql::{MySqlSession, SessionLimits, Snapshot};
@@ -63,7 +63,7 @@ impl Running<'_> {
         held: Option<Held>,
     ) -> Result<verify::Report, MigrateError> {
         let config = self.config;
-        let sessions = sessions(&config.settings);
+        let sessions = sessions(config);
         let dsn = config.target.postgres_dsn();
         let target = PostgresSide::open(dsn.expose(), sessions, None, CONNECT).await;
         let target = Arc::new(target.map_err(MigrateError::Target)?);
@@ -136,8 +136,7 @@ fn gone(error: &dyn std::error::Error) {
     );
 }
 
-/// One more of each side is in use.
-fn sessions(settings: &MigrationSettings) -> usize {
-    let most = settings.max_source_connections.min(settings.max_target_connections).saturating_sub(1);
-    AT_ONCE.min(most).max(1) as usize
+/// As many as both sides have room for.
+fn sessions(config: &MigrationConfig) -> usize {
+    connections::afterwards(config, AT_ONCE.min(connections::readers(config)) as usize)
 }

@@ -155,7 +155,8 @@ impl Lease {
     }
 
     /// Whether the lease is still held, asked on the connection that it was taken on; [`StateError::Lost`] where it is
-    /// not, and where that connection has broken. One query; worth asking every few seconds.
+    /// not, and where that connection has broken. One query; a run asks before its tables are made, and again when its
+    /// rows are there.
     pub async fn check(&self, client: &Client) -> Result<(), StateError> {
         let answer = client.query_one(CHECK, &[&self.keys, &self.run, &self.fence]).await;
         let row = match answer {
