@@ -107,7 +107,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> anyhow::Result<ExitCode>
         }
     };
     match args.command {
-        Command::Plan => plan::run(global, &config).await,
+        Command::Plan => plan::run(global, &config, ledger).await,
         Command::Run(args) => {
             let start = Start::New { id: new_id(), replace: args.replace };
             run::run(global, &config, start, &args.metrics, ledger).await

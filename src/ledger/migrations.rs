@@ -103,7 +103,7 @@ pub struct Migration {
     pub copying_seconds: f64,
     /// What the learner remembers of it, JSON; `None`: nothing.
     pub past: Option<String>,
-    /// What was told at its end, JSON; `None`: it did not come to its end.
+    /// What was told at its end, JSON; where it did not come to its end at most how it was adjusted.
     pub report: Option<String>,
     /// Settings that it changed, in the order of their numbers.
     pub adjustments: Vec<MigrationAdjustment>,

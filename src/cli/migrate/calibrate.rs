@@ -46,8 +46,8 @@ pub(super) struct Args {
     rows: u64,
 }
 
-/// Between two looks at a step.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at a step. The end of one is seen that much too early or late: of a short one it must be little.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why there is no calibration.
 enum Stopped {

@@ -14,7 +14,9 @@ use std::process::ExitCode;
 /// The exit code: 64 the file or the plan is wrong, 75 the target is taken, 1 anything else.
 pub(super) fn code(error: &MigrateError) -> u8 {
     match error {
-        MigrateError::Plan(_) | MigrateError::Changed { .. } => EXIT_BAD_CONFIG,
+        MigrateError::Plan(_) | MigrateError::Changed { .. } | MigrateError::NotOneMoment { .. } => {
+            EXIT_BAD_CONFIG
+        }
         MigrateError::State(StateError::Held(_)) => EXIT_TRY_LATER,
         _ => EXIT_FAILED,
     }
@@ -91,6 +93,13 @@ mod tests {
         assert!(lines[2].starts_with("    hint: "), "{lines:?}");
         assert_eq!(code(&error), EXIT_BAD_CONFIG);
         assert_eq!(value(&error)["refused"][0]["column"], "at");
+    }
+
+    #[test]
+    fn what_is_not_of_one_moment_is_refused_with_what_to_do() {
+        let error = MigrateError::NotOneMoment { why: "no right to lock".to_owned() };
+        assert_eq!(code(&error), EXIT_BAD_CONFIG);
+        assert!(hint(&error).unwrap().contains("strict_consistency: false"), "{error}");
     }
 
     #[test]

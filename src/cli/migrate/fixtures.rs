@@ -53,6 +53,7 @@ fn table(name: &str, columns: &[(&str, &str)], key: &[&str]) -> Table {
         name: TableName { schema: "public".to_owned(), name: name.to_owned() },
         columns: columns.collect(),
         primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
+        primary_key_name: None,
         indexes: Vec::new(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),

@@ -1,10 +1,12 @@
-//! How long a migration may take, judged by earlier ones into the same target. Pure.
+//! How long a migration may take, judged by earlier ones into the same target, or by like ones of the ledger. Pure.
 //!
-//! In: earlier runs with what their chunks brought. Out: a [`Forecast`], or nothing. Always holds: only runs that came
+//! In: earlier runs with what they brought. Out: a [`Forecast`], or a guess by size. Always holds: only runs that came
 //! to their end in one go are counted, and only those with enough rows to say something; runs from the same source come
 //! before others; the range is that of what was, and nothing is added to it.
 
 use super::figures::{counted, named, rate, spoken_s};
+use crate::ledger::{Migration, MigrationEnding};
+use crate::migrate::brain::learner::PastRun;
 use crate::migrate::state::{Outcome, Run, TableTotals};
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -13,6 +15,11 @@ use serde::Serialize;
 const LEAST_ROWS: u64 = 10_000;
 /// A run that copied for less says nothing either.
 const LEAST_SECONDS: f64 = 0.5;
+
+/// Rows of so many times the bytes, or so many times less, are not alike.
+const ALIKE: f64 = 2.0;
+/// Bytes a second, where nothing is known: what was measured on small data elsewhere, and some more each way.
+const GUESSED: Span = Span { least: 20e6, most: 80e6 };
 
 /// A run that came to its end in one go.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,6 +74,62 @@ pub(super) fn past(run: &Run, totals: &[TableTotals], source: &str) -> Option<Pa
         copying_s,
         whole_s: whole_s.max(copying_s),
     })
+}
+
+/// What a process of the ledger says; `None`: nothing, or it moved other rows than these: from another kind of server,
+/// or of another width. `source`: where rows are to be read from now; `row_bytes`: what they have.
+pub(super) fn past_of_ledger(migration: &Migration, source: &str, row_bytes: Option<f64>) -> Option<Past> {
+    if migration.ending != Some(MigrationEnding::Complete) || migration.resumed {
+        return None;
+    }
+    let same_source = migration.source == source;
+    let same_kind = kind(&migration.source) == kind(source);
+    let is_like = same_source || (same_kind && has_like_rows(migration, row_bytes));
+    if !is_like {
+        return None;
+    }
+    let whole_s = (migration.ended_at? - migration.began_at).as_seconds_f64();
+    let copying_s = migration.copying_seconds;
+    (migration.rows >= LEAST_ROWS && copying_s >= LEAST_SECONDS).then(|| Past {
+        run: migration.run.clone(),
+        same_source,
+        rows: migration.rows,
+        copying_s,
+        whole_s: whole_s.max(copying_s),
+    })
+}
+
+/// `postgres` of `postgres://ann@old:5432/shop`.
+fn kind(source: &str) -> &str {
+    source.split("://").next().unwrap_or_default()
+}
+
+fn has_like_rows(migration: &Migration, row_bytes: Option<f64>) -> bool {
+    let past = migration.past.as_deref().and_then(|text| serde_json::from_str::<PastRun>(text).ok());
+    let then = past.and_then(|past| past.features.row_bytes);
+    let (Some(then), Some(now)) = (then, row_bytes) else { return false };
+    then > 0.0 && now > 0.0 && then / now <= ALIKE && now / then <= ALIKE
+}
+
+/// Seconds that so many bytes may take where no run says anything.
+pub(super) fn guess(bytes: u64) -> Span {
+    let seconds = |speed: f64| bytes as f64 / speed;
+    Span { least: seconds(GUESSED.most), most: seconds(GUESSED.least) }
+}
+
+/// For people: what the ledger says, or else a guess.
+pub(super) fn text_without_target(of_ledger: Option<&Forecast>, bytes: u64) -> String {
+    if of_ledger.is_some() {
+        return format!("{} (This is of the ledger's like runs: the target knows of none.)", text(of_ledger));
+    }
+    let span = guess(bytes);
+    format!(
+        "{} No like run is in the ledger either. A guess by the size alone, at 20 to 80 MB/s: {} to {} for the rows; \
+         indexes and keys come on top.",
+        text(None),
+        spoken_s(span.least),
+        spoken_s(span.most),
+    )
 }
 
 /// What runs promise for so many rows; `None`: there are none.
@@ -196,6 +259,23 @@ mod tests {
             "Time: 2 earlier runs from this source brought 100,000 to 200,000 rows/s: as fast, the rows take 10 s to \
              20 s, and all of it 40 s to 50 s."
         );
+    }
+
+    #[test]
+    fn the_ledger_tells_of_like_runs_and_a_guess_is_called_one() {
+        let row = crate::ledger::fixtures::migration("r1");
+        let own = past_of_ledger(&row, &row.source, None).unwrap();
+        assert!(own.same_source && own.rows == row.rows && own.copying_s == row.copying_seconds);
+        assert_eq!(past_of_ledger(&row, "mysql://b@other:3306/d", Some(100.0)), None);
+        let failed = Migration { ending: Some(MigrationEnding::Failed), ..row.clone() };
+        assert_eq!(past_of_ledger(&failed, &row.source, None), None);
+        let told = text_without_target(forecast(1_000_000, &[own]).as_ref(), 1);
+        assert!(told.starts_with("Time: one earlier run from this source"), "{told}");
+        assert!(told.contains("of the ledger's like runs"), "{told}");
+        assert_eq!(guess(800_000_000), Span { least: 10.0, most: 40.0 });
+        let guessed = text_without_target(None, 800_000_000);
+        assert!(guessed.contains("A guess by the size alone"), "{guessed}");
+        assert!(guessed.contains("10 s to 40 s"), "{guessed}");
     }
 
     #[test]

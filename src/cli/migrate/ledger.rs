@@ -20,6 +20,7 @@ use crate::migrate::progress::Progress;
 use crate::migrate::run::{Beside, Leased, MigrateError, Report};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -29,6 +30,8 @@ use tokio::sync::oneshot;
 const LEDGER: &str = ".leverd/ledger.db";
 /// A project's `leverd.yaml`.
 const LEVERD: &str = "config/leverd.yaml";
+/// Earlier processes that are asked how long a migration takes.
+const MOST_EARLIER: u32 = 200;
 /// In less than this nothing is called a speed.
 const LEAST_COPYING: Duration = Duration::from_secs(1);
 
@@ -198,6 +201,19 @@ impl<'a> Awaited<'a> {
     }
 }
 
+/// The newest processes that the history has; none where there is none, or where it cannot be read, which is told.
+pub(super) async fn earlier(named: Option<&Path>, config: &MigrationConfig) -> Vec<Migration> {
+    let Place::At(path) = find(named, Some(config)) else { return Vec::new() };
+    let read = on_a_thread(move || match Ledger::open_existing(&path) {
+        Err(LedgerError::Missing { .. }) => Ok(Vec::new()),
+        opened => opened?.migrations(MOST_EARLIER),
+    });
+    read.await.unwrap_or_else(|why| {
+        tracing::warn!("nothing is known of earlier runs: {why}");
+        Vec::new()
+    })
+}
+
 async fn remembered(path: PathBuf) -> Records {
     let lessons = on_a_thread(move || match Ledger::open_existing(&path) {
         Err(LedgerError::Missing { .. }) => Ok(Lessons::default()),
@@ -289,9 +305,20 @@ impl Done<'_> {
             bytes_per_second,
             copying_seconds: copying.as_secs_f64(),
             past: past.and_then(|past| serde_json::to_string(&past).ok()),
-            report: self.ended.ok().and_then(|report| serde_json::to_string(report).ok()),
+            report: self.report(),
             adjustments: adjustments.iter().filter_map(|adjustment| changed(run, adjustment)).collect(),
         })
+    }
+
+    /// What was told at its end; of who did not come to its end how it was adjusted: its bill stays.
+    fn report(&self) -> Option<String> {
+        match self.ended {
+            Ok(report) => serde_json::to_string(report).ok(),
+            Err(_) => {
+                let adjusted = self.progress.summary()?;
+                serde_json::to_string(&json!({ "adjusted": adjusted })).ok()
+            }
+        }
     }
 
     fn ending(&self) -> MigrationEnding {

@@ -310,6 +310,7 @@ fn what_of(statement: &Statement) -> Option<&'static str> {
         Kind::ForeignKey => Some("foreign key"),
         Kind::View => Some("view"),
         Kind::Drop
+        | Kind::FreeNames
         | Kind::Schema
         | Kind::Sequence
         | Kind::Truncate

@@ -8,6 +8,7 @@ use super::failure;
 use super::figures::{counted, named, rate, spoken};
 use super::progress::Watched;
 use crate::cli::render;
+use crate::migrate::adjuster::Summary;
 use crate::migrate::quote;
 use crate::migrate::run::{MigrateError, Report, TableReport};
 use crate::migrate::verify::{self, Coverage, Verdict};
@@ -163,8 +164,13 @@ fn sampled(text: &mut String, sample: &verify::Report) {
     );
 }
 
-/// The last line for programs: the run as it was at its end, and the report, or why there is none.
-pub(super) fn last_line(watched: &Watched, ended: Result<&Report, &MigrateError>) -> Value {
+/// The last line for programs: the run as it was at its end, and the report, or why there is none, with how the
+/// settings were `adjusted` until then: a model is paid for also by a run that fails.
+pub(super) fn last_line(
+    watched: &Watched,
+    ended: Result<&Report, &MigrateError>,
+    adjusted: Option<&Summary>,
+) -> Value {
     let mut line = json!(watched.last);
     line["done"] = json!(true);
     line["copying_s"] = json!(watched.course.copying().as_secs_f64());
@@ -177,6 +183,7 @@ pub(super) fn last_line(watched: &Watched, ended: Result<&Report, &MigrateError>
         Err(error) => {
             line["complete"] = json!(false);
             line["report"] = Value::Null;
+            line["adjusted"] = json!(adjusted);
             line["failure"] = failure::value(error);
         }
     }
@@ -299,7 +306,7 @@ mod tests {
         assert!(told.starts_with("Run r1 is NOT complete: "), "{told}");
         assert!(told.contains("Not the same: 1 table\n  public.orders: 999990 rows, "), "{told}");
         assert!(told.contains("different 1: id=77\n`leverd migrate verify` compares all rows"), "{told}");
-        let line = last_line(&watched(), Ok(&differs));
+        let line = last_line(&watched(), Ok(&differs), None);
         assert_eq!(line["complete"], false);
         assert_eq!(line["report"]["sample"]["tables"][0]["different"]["rows"], 1);
         if let Some(sample) = &mut differs.sample {
@@ -310,11 +317,11 @@ mod tests {
 
     #[test]
     fn the_last_line_has_the_run_and_its_report() {
-        let line = last_line(&watched(), Ok(&report(3)));
+        let line = last_line(&watched(), Ok(&report(3)), None);
         assert_eq!((&line["done"], &line["complete"]), (&json!(true), &json!(false)));
         assert_eq!((&line["rows"], &line["elapsed_s"]), (&json!(1_000_000), &json!(12.0)));
         assert_eq!(line["report"]["tables"][1]["rejected"], 3);
-        let line = last_line(&watched(), Err(&MigrateError::Stopped));
+        let line = last_line(&watched(), Err(&MigrateError::Stopped), None);
         assert!(line["report"].is_null() && line["failure"]["hint"].as_str().unwrap().contains("resume"));
     }
 }

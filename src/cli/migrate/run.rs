@@ -78,19 +78,23 @@ pub(super) async fn run(
     };
     history.keep(done.row()).await;
     if global.json {
-        print_line(&report::last_line(&watched, ended.as_ref()).to_string());
+        print_line(&report::last_line(&watched, ended.as_ref(), progress.summary()).to_string());
     }
+    // A run that yields adjusts too.
+    let adjusts = config.settings.ai_adjust || config.serves;
     match ended {
         Ok(report) => {
             if !global.json {
-                // A run that yields adjusts too.
-                let adjusts = config.settings.ai_adjust || config.serves;
                 write!(std::io::stdout().lock(), "{}", report::text(&report, &watched, adjusts))?;
             }
             let is_done = report::is_whole(&report) && told.is_settled();
             Ok(ExitCode::from(if is_done { EXIT_DONE } else { EXIT_FAILED }))
         }
         Err(error) => {
+            if let Some(adjusted) = progress.summary().filter(|_| adjusts && !global.json) {
+                // What was tried, and what a model cost, is known all the same.
+                let _ = write!(std::io::stdout().lock(), "{adjusted}");
+            }
             told.say();
             Ok(failure::tell(&error))
         }
