@@ -2,13 +2,16 @@
 
 mod adjusted;
 mod bad_input;
+mod calibrate;
 mod from_mariadb;
 mod history;
+mod kills;
 mod levers;
 mod metrics;
 mod pair;
 mod partitioned;
 mod settings;
+mod skew;
 
 use crate::support::leverd::both;
 use pair::{Pair, SHOP};

@@ -34,12 +34,25 @@ CREATE TABLE orders (
     CONSTRAINT orders_customer FOREIGN KEY (customer_id) REFERENCES customers (id) ON DELETE CASCADE
 );
 INSERT INTO orders (customer_id, v) SELECT 1 + seq % 5000, seq FROM seq_1_to_10000;
+CREATE TABLE items (
+    id int AUTO_INCREMENT PRIMARY KEY,
+    name varchar(40) NOT NULL COMMENT 'as it''s told',
+    price decimal(10, 2) NOT NULL DEFAULT 0.50,
+    amount int NOT NULL DEFAULT (1 + 2),
+    total decimal(20, 2) GENERATED ALWAYS AS (price * amount) STORED,
+    code varchar(36) DEFAULT (uuid()),
+    CONSTRAINT sane_amount CHECK (amount BETWEEN 1 AND 1000)
+) COMMENT = 'what is bought';
+INSERT INTO items (name, price, amount) SELECT concat('item ', seq), seq * 0.25, 1 + seq % 9 FROM seq_1_to_2000;
 CREATE TABLE by_text (k varchar(40) PRIMARY KEY, v int);
 INSERT INTO by_text SELECT concat('key', seq), seq FROM seq_1_to_6000;
 CREATE TABLE keyless (a int, b text);
 INSERT INTO keyless SELECT seq, 'b' FROM seq_1_to_500;
+CREATE TABLE skewed (id bigint PRIMARY KEY);
+INSERT INTO skewed SELECT seq FROM seq_1_to_8000;
+INSERT INTO skewed VALUES (1000000000000);
 CREATE VIEW some_orders AS SELECT id, v FROM orders WHERE v > 10;
 SET sql_mode = '';
 CREATE TABLE zero (id int PRIMARY KEY, day date, note varchar(10));
 INSERT INTO zero VALUES (1, '0000-00-00', 'a'), (2, '2020-01-02', 'b');
-ANALYZE TABLE customers, orders, by_text, keyless, zero;
+ANALYZE TABLE customers, orders, items, by_text, keyless, skewed, zero;

@@ -50,6 +50,8 @@ impl Pair {
             runtime: Runtime::new().unwrap(),
         };
         pair.source(seed);
+        // A crash would take sequences on by what was logged ahead of them since.
+        pair.source("CHECKPOINT");
         pair
     }
 
@@ -231,7 +233,7 @@ impl Pair {
 }
 
 /// Ends a server as a crash would, and starts it again.
-fn crash(server: &PrivatePostgres) {
+pub(super) fn crash(server: &PrivatePostgres) {
     let pid = server.pid().unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     // Its children end by themselves when they notice; only then it may start again.
@@ -259,7 +261,7 @@ fn answers(server: &PrivatePostgres) -> bool {
     })
 }
 
-async fn connect(dsn: &str) -> Client {
+pub(super) async fn connect(dsn: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(dsn, NoTls).await.unwrap();
     #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
     tokio::spawn(connection);
@@ -291,10 +293,10 @@ fn ask_at(runtime: &Runtime, dsn: &str, sql: &str) -> String {
 }
 
 /// Small, seeded, and the same everywhere.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -338,6 +340,24 @@ const WHOLE: &[(&str, &str)] = &[
          AND (contype <> 'f' OR conparentid = 0) ORDER BY 1, 2",
     ),
     ("views", "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY 1"),
+    (
+        "options of views",
+        "SELECT relname, array_to_string(reloptions, ', ') FROM pg_class WHERE relkind IN ('v', 'm') \
+         AND relnamespace = 'public'::regnamespace ORDER BY 1",
+    ),
+    (
+        "how sequences count",
+        "SELECT sequencename, data_type, start_value, min_value, max_value, increment_by, cycle, cache_size \
+         FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1",
+    ),
+    (
+        "where sequences with steps stand",
+        "SELECT s.relname, CASE WHEN is_called THEN last_value + q.seqincrement ELSE last_value END \
+         FROM (SELECT 'steps_id_seq' AS relname, last_value, is_called FROM steps_id_seq UNION ALL \
+         SELECT 'steps_up_seq', last_value, is_called FROM steps_up_seq UNION ALL \
+         SELECT 'steps_down_seq', last_value, is_called FROM steps_down_seq) AS s \
+         JOIN pg_sequence q ON q.seqrelid = s.relname::regclass ORDER BY 1",
+    ),
     (
         "sequences",
         "SELECT 'own', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM own_sequence UNION ALL \

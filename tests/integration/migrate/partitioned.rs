@@ -1,4 +1,4 @@
-//! Partitioned tables, and what the target has under their partitions' names.
+//! Partitioned tables, and what the target has under their partitions' names, or under those of indexes.
 
 use super::pair::Pair;
 use crate::support::leverd::both;
@@ -95,5 +95,28 @@ fn a_table_that_is_kept_keeps_its_own_partitions() {
         let second = all.parse::<u32>().unwrap() - first.parse::<u32>().unwrap();
         assert_eq!(pair.target(placed), format!("events_2023|{second}\nevents_to_2022|{first}"), "{mode}");
         assert_eq!(pair.target("SELECT to_regclass('old.events_2022') IS NULL"), "t");
+    }
+}
+
+/// `CREATE INDEX IF NOT EXISTS` would pass it over, and the index would be missing.
+#[test]
+fn an_index_whose_name_is_taken_ends_the_run_before_its_rows() {
+    let pair = Pair::start(
+        "CREATE TABLE t (id int PRIMARY KEY, v int); CREATE INDEX by_v ON t (v); INSERT INTO t VALUES (1, 1)",
+    );
+    pair.target("CREATE TABLE other (v int); CREATE INDEX by_v ON other (v)");
+    let output = pair.migrate(&["run"], "{}");
+    assert_ne!(output.status.code(), Some(0), "{}", both(&output));
+    let why = "other relations of the target have the names of indexes that are to be built: public.by_v";
+    assert!(both(&output).contains(why), "{}", both(&output));
+    assert_eq!(pair.target("SELECT to_regclass('public.t') IS NULL"), "t");
+
+    pair.target("ALTER INDEX by_v RENAME TO of_other");
+    // The second time they are its own, of a table that is kept.
+    for migration in ["{}", "{target_mode: truncate}"] {
+        let output = pair.migrate(&["run", "--replace"], migration);
+        assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+        let of = "SELECT indrelid::regclass, indisvalid FROM pg_index WHERE indexrelid = 'by_v'::regclass";
+        assert_eq!(pair.target(of), "t|t");
     }
 }

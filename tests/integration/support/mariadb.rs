@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -14,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A server on loopback whose root needs no password, with a database `shop`.
 pub(crate) struct PrivateMariaDb {
     folder: TempDir,
-    child: Child,
+    child: Mutex<Child>,
     pub(crate) port: u16,
 }
 
@@ -31,23 +32,30 @@ impl PrivateMariaDb {
             .unwrap();
         assert!(made.success(), "{}", std::fs::read_to_string(folder.path().join("install.log")).unwrap());
         let port = free_port();
-        let mut server = as_user("/usr/sbin/mariadbd", &folder, "server.log");
-        server.args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0"]);
-        server.args([format!("--datadir={data}"), format!("--port={port}")]);
-        server.args([
-            format!("--socket={}", folder.path().join("socket").display()),
-            "--pid-file=pid".to_owned(),
-        ]);
-        let child = server.spawn().unwrap();
+        let child = Mutex::new(spawn(&folder, port));
         let server = Self { folder, child, port };
+        server.wait_for_an_answer();
+        server.ask("CREATE DATABASE shop CHARACTER SET utf8mb4");
+        server
+    }
+
+    /// Ends it as a crash would, and starts it again.
+    pub(crate) fn crash(&self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        *child = spawn(&self.folder, self.port);
+        drop(child);
+        self.wait_for_an_answer();
+    }
+
+    fn wait_for_an_answer(&self) {
         let until = Instant::now() + PATIENCE;
-        while !server.client("SELECT 1").status().unwrap().success() {
-            let log = std::fs::read_to_string(server.folder.path().join("server.log")).unwrap();
+        while !self.client("SELECT 1").status().unwrap().success() {
+            let log = std::fs::read_to_string(self.folder.path().join("server.log")).unwrap();
             assert!(Instant::now() < until, "the server does not answer:\n{log}");
             std::thread::sleep(Duration::from_millis(100));
         }
-        server.ask("CREATE DATABASE shop CHARACTER SET utf8mb4");
-        server
     }
 
     /// Runs statements in `shop`; rows by line, columns by tab.
@@ -71,13 +79,27 @@ impl PrivateMariaDb {
 
 impl Drop for PrivateMariaDb {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let pid = rustix::process::Pid::from_child(child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        if wait_for_exit(&mut self.child, PATIENCE).is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if wait_for_exit(child, PATIENCE).is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
+}
+
+fn spawn(folder: &TempDir, port: u16) -> Child {
+    let mut server = as_user("/usr/sbin/mariadbd", folder, "server.log");
+    // What is committed is written, and so outlives the process. It is not flushed, as for a host that crashes.
+    server.args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=2"]);
+    server.args([
+        format!("--datadir={}", folder.path().join("data").display()),
+        format!("--port={port}"),
+        format!("--socket={}", folder.path().join("socket").display()),
+        "--pid-file=pid".to_owned(),
+    ]);
+    server.spawn().unwrap()
 }
 
 /// A program as the user that servers run as, its output in a file of the folder.
@@ -85,7 +107,8 @@ fn as_user(program: &str, folder: &TempDir, log: &str) -> Command {
     let path: PathBuf = folder.path().join(log);
     let out = File::options().create(true).append(true).open(path).unwrap();
     let mut command = Command::new(program);
-    command.current_dir(folder.path()).stdin(Stdio::null());
+    // In a folder for temporary files that servers share, one that starts deletes the others'.
+    command.env("TMPDIR", folder.path()).current_dir(folder.path()).stdin(Stdio::null());
     command.stdout(out.try_clone().unwrap()).stderr(out);
     if let Some((uid, gid)) = unprivileged() {
         command.uid(uid).gid(gid);

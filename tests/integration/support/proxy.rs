@@ -37,6 +37,8 @@ struct Shared {
     /// How many were done.
     done: AtomicUsize,
     stopped: AtomicBool,
+    /// The server speaks first.
+    greets: bool,
 }
 
 /// What both directions of a connection know.
@@ -50,9 +52,18 @@ struct Link {
 impl Proxy {
     /// Passes on to a loopback port. Each fault goes with the words of the connection that it is done to.
     pub(crate) fn to(server_port: u16, faults: &[(&'static str, Fault)]) -> Self {
+        Self::start(server_port, faults, false)
+    }
+
+    /// The same to a MySQL, which speaks first: its greeting is passed on as it is, and not counted.
+    pub(crate) fn to_mysql(server_port: u16, faults: &[(&'static str, Fault)]) -> Self {
+        Self::start(server_port, faults, true)
+    }
+
+    fn start(server_port: u16, faults: &[(&'static str, Fault)], greets: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { faults: Mutex::new(faults.to_vec()), ..Shared::default() });
+        let shared = Arc::new(Shared { faults: Mutex::new(faults.to_vec()), greets, ..Shared::default() });
         let proxy = Self { port, shared: Arc::clone(&shared) };
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -94,6 +105,12 @@ impl Shared {
 
 fn serve(shared: &Shared, mut client: TcpStream, mut server: TcpStream) {
     let mut first = vec![0; 4096];
+    if shared.greets {
+        let Ok(many @ 1..) = server.read(&mut first) else { return };
+        if client.write_all(&first[..many]).is_err() {
+            return;
+        }
+    }
     let Ok(many) = client.read(&mut first) else { return };
     first.truncate(many);
     if server.write_all(&first).is_err() {
