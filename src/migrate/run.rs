@@ -1,7 +1,7 @@
 //! A migration from its beginning to its end.
 //!
 //! ```text
-//!   catalog ─▶ plan ─▶ lease ─▶ tables made ─▶ snapshot ─▶ parts ─▶ rows moved ─┬─▶ sample ─▶ validated ─▶ sequences,
+//!   catalog ─▶ plan ─▶ lease ─▶ snapshot ─▶ tables made ─▶ parts ─▶ rows moved ─┬─▶ sample ─▶ validated ─▶ sequences,
 //!                                                            each loaded table ─┴─▶ indexes, keys, checks      views
 //! ```
 //!
@@ -286,11 +286,12 @@ impl Running<'_> {
         };
         let before = self.earlier().await?;
         let done = self.done(&before);
+        // Before anything is dropped: a snapshot may be refused.
+        let source = self.snapshot().await?;
         self.make_tables(&site, &done).await?;
         self.check_stop()?;
         self.settle_form().await?;
         let as_replica = self.may_pass_triggers_over().await?;
-        let source = self.snapshot().await?;
         let (left, loaded) = self.what_is_left(&before, &source).await?;
         let order = self.order(source, as_replica);
         let (failed, adjusted) =

@@ -34,7 +34,11 @@ pub(super) fn indexes(layout: &Layout<'_>, laid: &Laid<'_>, out: &mut Out) {
                     constraints.push((sql, describes("unique constraint", laid, name)));
                 }
             }
-            Ok(Made::Constraint(sql)) => constraints.push((sql, describes("constraint", laid, name))),
+            Ok(Made::Constraint(sql)) => {
+                // Its index has its name.
+                out.builds(&laid.name, name, false);
+                constraints.push((sql, describes("constraint", laid, name)));
+            }
             Err(why) => {
                 let about = format!("index {}", index.name);
                 out.note(Some(&laid.source.name), about, format!("is left out: {why}"));
