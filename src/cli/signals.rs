@@ -4,6 +4,7 @@
 //! first one again: `timeout`, say, sends one to the process and one to its group.
 
 use std::future::Future;
+use std::io::Write;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -37,7 +38,9 @@ pub(super) async fn until_stopped<F: Future>(work: F, stop: &CancellationToken) 
             }
             Some(first) if first.elapsed() < AGAIN => {}
             Some(_) => {
-                eprintln!("leverd: told to stop a second time: ended without waiting");
+                let words = "leverd: told to stop a second time: ended without waiting";
+                // Who read this may have gone with the first one (`2>&1 | tee`): no reason to panic.
+                let _ = writeln!(std::io::stderr(), "{words}");
                 std::process::exit(SIGNALLED + kind.as_raw_value());
             }
         }
