@@ -159,8 +159,8 @@ fn many_small_tables_need_few_queries() {
         .filter(|line| line.contains("statement: ") || line.contains("execute "))
         .partition(|line| line.contains("COPY (SELECT"));
     assert_eq!(copies.len(), tables, "{} copies", copies.len());
-    // A statement for each hundred tables at most, and those of any run.
-    assert!(others.len() < 60 + tables / 100, "{} other statements:\n{}", others.len(), others.join("\n"));
+    // Those of any run, and two that begin a session for each hundred tables.
+    assert!(others.len() < 60 + tables / 50, "{} other statements:\n{}", others.len(), others.join("\n"));
 }
 
 #[test]

@@ -15,7 +15,9 @@ use crate::migrate::schema::TableName;
 use crate::migrate::types::Engine;
 use crate::postgres::{Connection, PostgresError, connect_for_work};
 use futures_util::{FutureExt, TryStreamExt};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_postgres::{Error, SimpleQueryMessage};
 
@@ -25,6 +27,10 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// So often in a row nobody may be able to tell whether it is at work. A row of hundreds of megabytes takes its minutes
 /// through a slow network, and looks no other than a network that carries nothing any more.
 const MOST_DOUBTS: u32 = 5;
+
+/// A session that has read so many relations makes room for a new one: its transaction has a lock on each of them and on
+/// its indexes, and a server has some 6,400 for all sessions together.
+const MOST_RELATIONS: usize = 100;
 
 /// What a session does, and for what it waits.
 const STATE: &str =
@@ -50,8 +56,10 @@ pub(crate) struct PostgresReader {
     pid: i32,
     connect_timeout: Duration,
     stalled_after: Duration,
-    /// It was given up: what it may still say belongs to no chunk.
-    stalled: AtomicBool,
+    /// It was given up, and what it may still say belongs to no chunk; or its transaction has failed.
+    spent: AtomicBool,
+    /// What it has read: its transaction holds locks on them.
+    relations: Mutex<BTreeSet<TableName>>,
 }
 
 /// What is written into each session: dates, floats and bytes must have the text that any server reads back alike.
@@ -88,13 +96,20 @@ impl PostgresReader {
             pid,
             connect_timeout: timeout,
             stalled_after: stalled_after(),
-            stalled: AtomicBool::new(false),
+            spent: AtomicBool::new(false),
+            relations: Mutex::default(),
         })
     }
 
     /// Whether the session is of no more use.
     pub(crate) fn is_closed(&self) -> bool {
-        self.stalled.load(Ordering::Relaxed) || self.connection.is_closed()
+        self.spent.load(Ordering::Relaxed)
+            || self.relations().len() >= MOST_RELATIONS
+            || self.connection.is_closed()
+    }
+
+    fn relations(&self) -> MutexGuard<'_, BTreeSet<TableName>> {
+        self.relations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a chunk's rows into the sink. `None`: its writer has gone, and nobody wants the rest.
@@ -106,10 +121,14 @@ impl PostgresReader {
         form: Form,
         mut sink: Sink,
     ) -> Option<Totals> {
+        if !self.relations().contains(relation) {
+            self.relations().insert(relation.clone());
+        }
         match self.forward(columns, relation, extent, form, &mut sink).await {
             Ok(true) => sink.finish().await.ok(),
             Ok(false) => None,
             Err(failure) => {
+                self.spent.store(true, Ordering::Relaxed);
                 sink.fail(failure);
                 None
             }
@@ -156,9 +175,13 @@ impl PostgresReader {
         word: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Failure> {
         match patiently(self.stalled_after, word, || self.look(doing)).await {
-            Ok(answer) => answer.map_err(|error| Failure::of(Side::Source, doing, &error)),
+            Ok(Ok(word)) => Ok(word),
+            Ok(Err(error)) => {
+                self.spent.store(true, Ordering::Relaxed);
+                Err(Failure::of(Side::Source, doing, &error))
+            }
             Err(silence) => {
-                self.stalled.store(true, Ordering::Relaxed);
+                self.spent.store(true, Ordering::Relaxed);
                 Err(silent(doing, silence))
             }
         }
