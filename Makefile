@@ -52,8 +52,8 @@ build: setup-run ## Build target/debug/leverd
 test: setup-test ## Run all tests
 	@CARGO_FLAGS="$(CARGO_FLAGS)" ./scripts/run_tests.sh
 
-scenarios: setup-test ## Run the scenarios that make test leaves out: minutes each, on a machine where nothing else happens
-	@cargo test $(CARGO_FLAGS) --test integration -- measured::scenarios --include-ignored --test-threads=1 --nocapture
+scenarios: setup-test ## Run also the scenarios whose level is a latency: minutes each, on a machine where nothing else happens
+	@cargo test $(CARGO_FLAGS) --test integration -- measured::scenarios measured::stack --include-ignored --test-threads=1 --nocapture
 
 lint: setup-test ## Check format, lints and documentation
 	cargo fmt --check

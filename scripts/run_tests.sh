@@ -3,7 +3,7 @@
 #
 # Where other guests of the machine's host took CPU time meanwhile, what failed is run again by itself: a rig that is
 # scraped five times a second misses scrapes when its CPU is away for half a second. On a machine of its own nothing is
-# run again. Whatever was is named at the end.
+# run again. Whatever was is named at the end. Nothing is run again once LATEST seconds are over.
 
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
@@ -12,6 +12,7 @@ set -euo pipefail
 # Percent of the CPUs' time that others may take before a failure may be theirs.
 STOLEN=1
 ROUNDS=2
+LATEST=2700
 
 # Words without spaces, as the Makefile has them.
 FLAGS="${CARGO_FLAGS:-}"
@@ -50,6 +51,10 @@ run() {
         share="$(stolen "$before" "$(cpu_times)")"
         # No name: it did not compile, or the process died.
         if [ -z "$failed" ] || awk -v share="$share" -v most="$STOLEN" 'BEGIN { exit !(share + 0 <= most) }'; then return 1; fi
+        if [ "$SECONDS" -gt "$LATEST" ]; then
+            printf '\n%s %% of the CPUs'"'"' time went to other guests of the host; too late to run anything again\n' "$share"
+            return 1
+        fi
         printf '\n%s %% of the CPUs'"'"' time went to other guests of the host. By itself again (round %d of %d):\n%s\n\n' \
             "$share" "$round" "$ROUNDS" "$failed"
         AGAIN="$AGAIN$failed"$'\n'

@@ -1,15 +1,16 @@
 //! Scenarios of the sandbox, end to end: real Postgres, real Prometheus, real load, the real program.
 //!
-//! They measure, so they take turns. Those whose level is a latency take minutes each and need a machine of their own:
-//! `make scenarios` runs them.
+//! They measure, so they take turns. Those whose level is a latency need a machine of their own, for minutes each:
+//! `make scenarios` runs them, `make test` those whose levels stand whatever else the machine does.
 
 use crate::support::leverd::{Project, both};
 use crate::support::turn::turn;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+const CONFIG: &str = ".leverd/sandbox/leverd.yaml";
 const PATIENCE: Duration = Duration::from_secs(900);
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -27,7 +28,7 @@ impl Sandbox {
 
     /// The files that leverd may change: postgresql.conf and the load's `.env`.
     fn managed(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let config = self.project.read(".leverd/sandbox/leverd.yaml");
+        let config = self.project.read(CONFIG);
         let value_of = |key: &str| {
             let line = config.lines().find(|line| line.trim_start().starts_with(key)).unwrap();
             PathBuf::from(line.split_once(':').unwrap().1.trim().trim_matches(['"', '\'']))
@@ -62,6 +63,8 @@ impl Drop for Sandbox {
 
 /// A try that a disturbed machine spoiled says nothing; so many of them do.
 const TRIES: usize = 3;
+/// None is begun after.
+const LAST_TRY: Duration = Duration::from_mins(8);
 
 /// Brings a scenario up, tunes it, and checks that it ends compliant with `lever` kept; then puts all back.
 ///
@@ -70,15 +73,16 @@ const TRIES: usize = 3;
 /// back) fails at once.
 fn ends_compliant_with(scenario: &str, lever: &str) {
     let _turn = turn();
+    let begun = Instant::now();
     let mut why = Vec::new();
-    while why.len() < TRIES {
+    while why.len() < TRIES && (why.is_empty() || begun.elapsed() < LAST_TRY) {
         match tune_and_put_back(scenario, lever) {
             Ok(()) => return,
             Err(reason) => why.push(reason),
         }
         eprintln!("{scenario}, try {}: {}", why.len(), why[why.len() - 1]);
     }
-    panic!("{scenario} is not cured by {lever} in {TRIES} tries:\n{}", why.join("\n\n"));
+    panic!("{scenario} is not cured by {lever} in {} tries:\n{}", why.len(), why.join("\n\n"));
 }
 
 /// `Err`: it did not end compliant, with what leverd said.
@@ -135,10 +139,16 @@ fn a_chatty_writer_is_cured_by_batch_size() {
     ends_compliant_with("chatty-writer", "batch_size");
 }
 
-#[test]
-fn where_nothing_is_wrong_nothing_is_changed() {
+/// Tunes the healthy scenario, whose p95 may be `latency` ms, and looks for changes.
+fn nothing_is_changed_below(latency: u32) {
     let _turn = turn();
     let sandbox = Sandbox::up("healthy");
+    let config = sandbox.project.read(CONFIG);
+    let shipped = "p95_write_latency: \"<= 500\"";
+    assert!(config.contains(shipped), "{config}");
+    let level = format!("p95_write_latency: \"<= {latency}\"");
+    sandbox.project.write(CONFIG, &config.replace(shipped, &level));
+
     let before = sandbox.managed();
     let output = sandbox.project.leverd(&["tune", "--no-tty"], PATIENCE);
     assert!(output.status.success(), "{}", both(&output));
@@ -146,4 +156,16 @@ fn where_nothing_is_wrong_nothing_is_changed() {
     let history = sandbox.json(&["history", "--json"]);
     let trials = history.as_array().or_else(|| history["trials"].as_array());
     assert_eq!(trials.map(Vec::len), Some(0), "{history}");
+}
+
+/// No guest of the host makes a write take half a minute.
+#[test]
+fn where_every_level_is_met_nothing_is_changed() {
+    nothing_is_changed_below(30_000);
+}
+
+#[test]
+#[ignore = "a latency, of a machine of its own: make scenarios"]
+fn where_nothing_is_wrong_nothing_is_changed() {
+    nothing_is_changed_below(500);
 }

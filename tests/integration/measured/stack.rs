@@ -144,6 +144,18 @@ impl<'a> Stack<'a> {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Up, with a baseline, and every level met.
+    fn up(&self) {
+        self.must("scripts/dev_up.sh", &[]);
+        assert_eq!(self.cpus(), "300000000");
+        self.leverd(&["baseline", "--for", "20s", "--no-tty"]);
+        self.wait_for("every level is met", || self.every_level_is_met());
+    }
+
+    fn every_level_is_met(&self) -> bool {
+        self.page("LEVERD", "/readyz").is_some_and(|text| text.contains("every level is met"))
+    }
+
     /// `leverd ARGUMENTS` beside the daemon, in its container.
     fn leverd(&self, arguments: &[&str]) -> String {
         self.must("docker-compose", &[&["exec", "-T", "leverd", "leverd"], arguments].concat())
@@ -250,16 +262,25 @@ fn make_image(docker: &PrivateDocker) {
 }
 
 #[test]
+fn it_comes_up_and_every_level_is_met() {
+    let Some(docker) = PrivateDocker::empty() else { return };
+    let _turn = turn();
+    let stack = Stack::lay(&docker);
+    // A latency that a disturbed machine meets too.
+    let latency = "20x baseline\", p95_write_latency: \"<= 30000\"";
+    stack.edit("config/leverd.compose.yaml", &[("20x baseline\"", latency)]);
+    stack.up();
+}
+
+#[test]
+#[ignore = "a latency, of a machine of its own: make scenarios"]
 fn a_load_that_rises_is_met_by_a_limit_of_the_container() {
     let Some(docker) = PrivateDocker::empty() else { return };
     let _turn = turn();
     let stack = Stack::lay(&docker);
-    stack.must("scripts/dev_up.sh", &[]);
-    assert_eq!(stack.cpus(), "300000000");
-    stack.leverd(&["baseline", "--for", "20s", "--no-tty"]);
-    let ready = || stack.page("LEVERD", "/readyz").is_some_and(|text| text.contains("every level is met"));
-    stack.wait_for("every level is met", ready);
+    stack.up();
     assert_eq!(stack.alert(), None);
+    let ready = || stack.every_level_is_met();
 
     // From here on leverd looks by itself only once an hour: what it does, an alert made it do.
     stack.edit("config/leverd.compose.yaml", &[("tick: 2s", "tick: 1h")]);
