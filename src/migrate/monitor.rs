@@ -5,7 +5,7 @@
 //! a change is in effect in the transfer before the adjuster is told so; where the target's statistics cannot be read,
 //! what they would say is unknown, and the run goes on.
 
-use super::adjust::{Brain, Moment, Phase, Reading, Sample, Stage};
+use super::adjust::{Brain, Moment, Phase, Reading, Sample, Settings, Stage};
 use super::adjuster::{Adjuster, Change, Clock, Event, Input, Summary, drive};
 use super::progress::Progress;
 use super::run::Levels;
@@ -94,7 +94,7 @@ impl Monitor<'_> {
             after,
             by,
             reasoning: adjustment.reasoning.clone(),
-            outcome: adjustment.ended_at.map(|_| adjustment.to_string()),
+            outcome: adjustment.ended_at.map(|_| adjustment.ending()),
             gain: adjustment.throughput_percent.map(|percent| percent / 100.0),
         };
         if let Err(error) = state::record_adjustment(self.client, self.lease, &record).await {
@@ -119,11 +119,13 @@ impl Monitor<'_> {
         let mut rows = (Instant::now(), at(&counters.rows_taken));
         let mut sampled = Instant::now();
         let began = Instant::now();
+        let mut in_effect = *self.progress.settings.borrow();
         // The change that is not in effect yet.
         let mut asked: Option<u64> = None;
         loop {
             if let Some(number) = asked.filter(|_| self.is_in_effect()) {
                 asked = None;
+                in_effect = *self.progress.settings.borrow();
                 if inputs.send(Input::Applied { number, at: clock.now() }).await.is_err() {
                     return;
                 }
@@ -162,7 +164,7 @@ impl Monitor<'_> {
                         };
                         let interval = sampled.elapsed();
                         sampled = Instant::now();
-                        let sample = self.sample(&mut sampler, began.elapsed(), interval, of_target);
+                        let sample = self.sample(&mut sampler, (began.elapsed(), interval), in_effect, of_target);
                         self.progress.note(&sample);
                         if inputs.send(Input::Sample(Box::new(sample))).await.is_err() {
                             return;
@@ -173,18 +175,18 @@ impl Monitor<'_> {
         }
     }
 
-    /// The interval that is over, `since` after the beginning.
+    /// The interval that is over, `since` after the beginning, at whose end `settings` were in effect.
     fn sample(
         &self,
         sampler: &mut Sampler,
-        since: Duration,
-        interval: Duration,
+        (since, interval): (Duration, Duration),
+        settings: Settings,
         of_target: Option<OfTarget>,
     ) -> Sample {
         sampler.sample(
             self.began_at + since,
             interval,
-            *self.progress.settings.borrow(),
+            settings,
             self.phase(),
             &self.progress.counters,
             &self.budget,

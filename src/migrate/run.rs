@@ -30,7 +30,7 @@ use super::plan::{Plan, PlannedTable};
 use super::progress::Progress;
 use super::quote;
 use super::schema::TableName;
-use super::state::{self, Lease, MovedTable, NewRun, Outcome, RunState, Who};
+use super::state::{self, Lease, MovedTable, NewRun, Outcome, Run, RunState, Who};
 use super::verify;
 use crate::config::{MigrationConfig, TargetMode};
 use crate::postgres::{Connection, PostgresError, connect_for_work};
@@ -155,7 +155,8 @@ pub async fn plan(config: &MigrationConfig) -> Result<Plan, MigrateError> {
 
 /// Runs a migration to its end.
 ///
-/// `progress` has the settings to begin with, as the file and the machine have them; earlier runs may know better.
+/// `progress` has the settings to begin with, as the file and the machine have them; earlier runs, and what an earlier
+/// process of this one had reached, may know better.
 pub async fn run(
     mut request: Request<'_>,
     progress: Arc<Progress>,
@@ -170,12 +171,17 @@ pub async fn run(
     let plan = source.plan(config).await?;
     let fingerprint = source.fingerprint(config).await?;
     let file = *progress.settings.borrow();
-    let (start, predicted) = prediction::start(&request, &plan, file);
-    let (lease, resumed) = take(&request, &target, &plan, &fingerprint, start).await?;
+    let mut beginning = prediction::start(&request, &plan, file);
+    let (lease, open) = take(&request, &target, &plan, &fingerprint, beginning.settings).await?;
+    let resumed = open.is_some();
+    if let Some(run) = open {
+        let adjustments = state::adjustments_of(target.client(), &run.id).await?;
+        beginning = prediction::resumed(&request, &run.settings, &adjustments, file);
+    }
     progress.name(lease.run());
-    progress.settings.send_replace(start);
-    if let Some(line) = predicted {
-        (request.adjusting.tell)(&line);
+    progress.settings.send_replace(beginning.settings);
+    for line in &beginning.why {
+        (request.adjusting.tell)(line);
     }
     let decider = std::mem::replace(&mut request.adjusting.decider, Decider::Rules { unconfigured: false });
     let bytes = plan.tables.iter().map(|table| table.bytes).fold(0, u64::saturating_add);
@@ -209,14 +215,14 @@ pub async fn run(
     Ok(report)
 }
 
-/// Begins the run, or takes the one that is open.
+/// Begins the run, or takes the one that is open, which it gives back as it was.
 async fn take(
     request: &Request<'_>,
     target: &Connection,
     plan: &Plan,
     fingerprint: &str,
     start: Settings,
-) -> Result<(Lease, bool), MigrateError> {
+) -> Result<(Lease, Option<Run>), MigrateError> {
     let config = request.config;
     let open = state::open_runs(target.client()).await?;
     let schema = &config.target.schema;
@@ -234,7 +240,7 @@ async fn take(
                 snapshot: None,
                 replaces: same.filter(|_| *replace).map(|run| vec![run.id]).unwrap_or_default(),
             };
-            Ok((Lease::begin(target.client(), &new, &request.who).await?, false))
+            Ok((Lease::begin(target.client(), &new, &request.who).await?, None))
         }
         (Start::Resume, None) => Err(MigrateError::NothingOpen { schema: schema.clone() }),
         (Start::Resume, Some(run)) => {
@@ -250,7 +256,7 @@ async fn take(
                     "the source's tables, or what the file asks for, are not what they were",
                 ));
             }
-            Ok((Lease::take(target.client(), &run.id, &request.who).await?, true))
+            Ok((Lease::take(target.client(), &run.id, &request.who).await?, Some(run)))
         }
     }
 }

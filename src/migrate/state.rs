@@ -41,7 +41,7 @@ mod remaining;
 mod runs;
 mod statements;
 
-pub use adjustments::{Adjustment, RecordedAdjustment, record_adjustment};
+pub use adjustments::{Adjustment, RecordedAdjustment, adjustments_of, record_adjustment};
 pub use chunks::{
     ChunkKey, ChunkRecord, CommittedChunk, Recorder, TableTotals, committed_chunk, table_totals,
 };

@@ -135,6 +135,21 @@ impl Adjustment {
         Some((parameter, self.from.get(parameter), self.to.get(parameter)))
     }
 
+    /// How it ended: `kept, rows per second +12.3 % (faster; …)`.
+    pub fn ending(&self) -> String {
+        let word = match (self.kind, self.verdict) {
+            (Kind::Yielded, _) => "for the target's levels",
+            (Kind::GivenBack, _) => "given back",
+            (Kind::Trial, Some(Verdict::Kept)) => "kept",
+            (Kind::Trial, Some(Verdict::Reverted)) => "reverted",
+            (Kind::Trial, Some(Verdict::Undecided)) => "undecided, put back",
+            (Kind::Trial, None) => "on trial",
+        };
+        let gain = self.throughput_percent.map(|percent| format!(", rows per second {percent:+.1} %"));
+        let why = if self.outcome.is_empty() { &self.reasoning } else { &self.outcome };
+        format!("{word}{} ({why})", gain.unwrap_or_default())
+    }
+
     /// How long it was on trial, seconds.
     pub fn trial_seconds(&self) -> f64 {
         match (self.kind, self.ended_at) {
@@ -166,20 +181,7 @@ impl fmt::Display for Adjustment {
         if let Some((parameter, before, after)) = self.setting() {
             write!(f, "{parameter} {before} -> {after}: ")?;
         }
-        let word = match (self.kind, self.verdict) {
-            (Kind::Yielded, _) => "for the target's levels",
-            (Kind::GivenBack, _) => "given back",
-            (Kind::Trial, Some(Verdict::Kept)) => "kept",
-            (Kind::Trial, Some(Verdict::Reverted)) => "reverted",
-            (Kind::Trial, Some(Verdict::Undecided)) => "undecided, put back",
-            (Kind::Trial, None) => "on trial",
-        };
-        f.write_str(word)?;
-        if let Some(percent) = self.throughput_percent {
-            write!(f, ", rows per second {percent:+.1} %")?;
-        }
-        let why = if self.outcome.is_empty() { &self.reasoning } else { &self.outcome };
-        write!(f, " ({why})")
+        f.write_str(&self.ending())
     }
 }
 

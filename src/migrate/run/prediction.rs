@@ -1,25 +1,101 @@
-//! The settings that a run begins with: those of its file and its machine, or those that like runs ended with.
+//! The settings that a run begins with: those of its file and its machine, or those that like runs ended with; and
+//! those that a run goes on with: what it had reached.
 //!
-//! In: what is remembered of earlier runs, the plan, the settings as file and machine have them. Out: the settings, and
-//! why they are others. Pure. Always holds: what stands in the file stays as it is; what comes from earlier runs comes
-//! from runs that agreed with the file, so that no mixture is begun with that nobody tried; what is begun with is told.
+//! In: what is remembered of earlier runs, the plan, the settings as file and machine have them; of a run that goes on
+//! its adjustments. Out: the settings, and why they are others. Pure. Always holds: what stands in the file stays as it
+//! is, but for writers that there are no connections for; what comes from earlier runs comes from runs that agreed with
+//! the file, so that no mixture is begun with that nobody tried; what is begun with is told.
 
 use super::{Adjusting, Request, connections};
 use crate::migrate::adjust::{Caps, Parameter, Settings, Writers};
 use crate::migrate::brain::learner::{Features, PastRun, Records, predict_start};
 use crate::migrate::plan::Plan;
 use crate::migrate::schema::Table;
+use crate::migrate::state::RecordedAdjustment;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The settings to begin with, and one line for people where they are not `file`'s own.
-pub(super) fn start(request: &Request<'_>, plan: &Plan, file: Settings) -> (Settings, Option<String>) {
+/// With what rows begin to be moved.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Beginning {
+    pub(super) settings: Settings,
+    /// Why they are not the file's own, a line each.
+    pub(super) why: Vec<String>,
+}
+
+/// The settings that a new run begins with; `file`: as its file and its machine have them.
+pub(super) fn start(request: &Request<'_>, plan: &Plan, file: Settings) -> Beginning {
     let Request { config, adjusting, .. } = request;
     let held = held(&config.typed);
     let caps = caps(connections::writers(config, request.jobs));
-    match predicted(&adjusting.records, &features(plan, adjusting), &caps, &held, file) {
-        Some((settings, why)) => (settings, Some(why)),
-        None => (file, None),
+    let found = predicted(&adjusting.records, &features(plan, adjusting), &caps, &held, file);
+    within(caps.writers, config.settings.max_target_connections, found.unwrap_or((file, None)))
+}
+
+/// The settings that a run goes on with, which was begun with `began`.
+pub(super) fn resumed(
+    request: &Request<'_>,
+    began: &Value,
+    adjustments: &[RecordedAdjustment],
+    file: Settings,
+) -> Beginning {
+    let config = request.config;
+    let began: Settings = serde_json::from_value(began.clone()).unwrap_or(file);
+    let found = reached(began, adjustments, &held(&config.typed), file);
+    let most = caps(connections::writers(config, request.jobs)).writers;
+    within(most, config.settings.max_target_connections, found)
+}
+
+/// The same, with no more writers than there are `connections` for.
+fn within(most: Writers, connections: u32, found: (Settings, Option<String>)) -> Beginning {
+    let (mut settings, why) = found;
+    let mut why: Vec<String> = why.into_iter().collect();
+    if settings.writers > most {
+        why.push(format!(
+            "writers {most} instead of {}: max_target_connections is {connections}, and other sessions need some",
+            settings.writers
+        ));
+        settings.writers = most;
     }
+    Beginning { settings, why }
+}
+
+/// What a run had come to: what it began with and what was kept since. What the file says otherwise by now, holds.
+fn reached(
+    began: Settings,
+    adjustments: &[RecordedAdjustment],
+    held: &[Parameter],
+    file: Settings,
+) -> (Settings, Option<String>) {
+    let mut settings = began;
+    let mut kept = 0_u32;
+    for RecordedAdjustment { adjustment, .. } in adjustments.iter().filter(|one| one.adjustment.is_kept()) {
+        if let Ok(next) = settings.with(adjustment.setting, adjustment.after.into()) {
+            settings = next;
+            kept += 1;
+        }
+    }
+    for parameter in held {
+        let says = file.get(*parameter);
+        if says != began.get(*parameter) {
+            settings = settings.with(*parameter, says.into()).unwrap_or(settings);
+        }
+    }
+    let why = match kept {
+        0 => "as the run began".to_owned(),
+        1 => "with what the run began with and one adjustment that was kept".to_owned(),
+        more => format!("with what the run began with and {more} adjustments that were kept"),
+    };
+    let line = format!("{}: {why}", line("going on", &settings));
+    (settings, (settings != file).then_some(line))
+}
+
+/// `starting with writers 4, …`.
+fn line(word: &str, settings: &Settings) -> String {
+    format!(
+        "{word} with writers {}, chunk {}, readers {}, buffers {}",
+        settings.writers, settings.chunk_rows, settings.readers, settings.buffers
+    )
 }
 
 /// What a run moves, and where: what earlier runs are compared by.
@@ -56,7 +132,7 @@ fn predicted(
     caps: &Caps,
     held: &[Parameter],
     file: Settings,
-) -> Option<(Settings, String)> {
+) -> Option<(Settings, Option<String>)> {
     let agrees =
         |run: &&PastRun| held.iter().all(|parameter| run.settings.get(*parameter) == file.get(*parameter));
     let runs: Vec<PastRun> = records.runs.iter().filter(agrees).cloned().collect();
@@ -65,17 +141,15 @@ fn predicted(
     let settings = held.iter().fold(found, |settings, parameter| {
         settings.with(*parameter, file.get(*parameter).into()).unwrap_or(settings)
     });
-    let line = format!(
-        "starting with writers {}, chunk {}, readers {}, buffers {}: {why}",
-        settings.writers, settings.chunk_rows, settings.readers, settings.buffers
-    );
-    (settings != file).then_some((settings, line))
+    (settings != file).then(|| (settings, Some(format!("{}: {why}", line("starting", &settings)))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migrate::state::Adjustment;
     use crate::migrate::types::Engine;
+    use chrono::DateTime;
     use proptest::prelude::*;
 
     const FILE: (i64, i64, i64, i64) = (2, 100_000, 2, 4);
@@ -109,7 +183,8 @@ mod tests {
     fn predict(runs: Vec<PastRun>, typed: &[&'static str], most: u32) -> Option<(Settings, String)> {
         let records = Records { trials: Vec::new(), runs };
         let held = held(&typed.iter().copied().collect());
-        predicted(&records, &here(), &caps(most), &held, settings(FILE))
+        let found = predicted(&records, &here(), &caps(most), &held, settings(FILE));
+        found.map(|(settings, line)| (settings, line.unwrap()))
     }
 
     #[test]
@@ -148,6 +223,63 @@ mod tests {
     fn a_run_with_fewer_connections_begins_with_fewer_writers() {
         let runs = vec![run("a", (8, 50_000, 2, 8), 9e7)];
         assert_eq!(predict(runs, &[], 3).unwrap().0.writers.get(), 3);
+    }
+
+    fn adjusted(setting: Parameter, before: u32, after: u32, outcome: Option<&str>) -> RecordedAdjustment {
+        let adjustment = Adjustment {
+            number: 1,
+            setting,
+            before,
+            after,
+            by: "rules".to_owned(),
+            reasoning: "there is room".to_owned(),
+            outcome: outcome.map(str::to_owned),
+            gain: None,
+        };
+        RecordedAdjustment { at: DateTime::UNIX_EPOCH, adjustment }
+    }
+
+    #[test]
+    fn a_run_goes_on_with_what_was_kept_and_with_no_open_trial() {
+        let adjustments = [
+            adjusted(Parameter::ChunkRows, 100_000, 200_000, Some("kept, rows per second +30.0 % (faster)")),
+            adjusted(Parameter::Writers, 2, 4, Some("reverted (slower)")),
+            adjusted(Parameter::Writers, 2, 1, Some("for the target's levels (io_wait)")),
+            adjusted(Parameter::Writers, 2, 3, Some("kept (faster)")),
+            adjusted(Parameter::Readers, 2, 4, None),
+        ];
+        let (found, line) = reached(settings(FILE), &adjustments, &[], settings(FILE));
+        assert_eq!(found, settings((3, 200_000, 2, 4)));
+        assert_eq!(
+            line.unwrap(),
+            "going on with writers 3, chunk 200000, readers 2, buffers 4: with what the run began with and 2 \
+             adjustments that were kept"
+        );
+        assert_eq!(reached(settings(FILE), &[], &[], settings(FILE)), (settings(FILE), None));
+    }
+
+    #[test]
+    fn writers_that_no_connection_is_for_are_not_begun_with() {
+        let two = Writers::new(2).unwrap();
+        let beginning = within(two, 5, (settings((4, 1_000, 2, 4)), Some("a line".to_owned())));
+        assert_eq!(beginning.settings, settings((2, 1_000, 2, 4)));
+        let why = "writers 2 instead of 4: max_target_connections is 5, and other sessions need some";
+        assert_eq!(beginning.why, ["a line", why]);
+        assert_eq!(
+            within(two, 5, (settings(FILE), None)),
+            Beginning { settings: settings(FILE), why: vec![] }
+        );
+    }
+
+    #[test]
+    fn what_the_file_says_otherwise_since_holds() {
+        let kept = [adjusted(Parameter::Writers, 2, 3, Some("kept (faster)"))];
+        let edited = settings((6, 100_000, 2, 4));
+        assert_eq!(reached(settings(FILE), &kept, &[Parameter::Writers], edited).0, edited);
+        let typed = reached(settings(FILE), &kept, &[Parameter::Writers], settings(FILE)).0;
+        assert_eq!(typed.writers.get(), 3, "the file says what it said when the run began");
+        let predicted = settings((4, 50_000, 2, 8));
+        assert_eq!(reached(predicted, &[], &[], settings(FILE)).0, predicted, "what it began with");
     }
 
     proptest! {

@@ -91,6 +91,36 @@ fn more_writers_are_counted_in_the_target() {
     assert!(heads[0].to_lowercase().contains("x-api-key: sk-test-key"), "{heads:?}");
 }
 
+/// Whether an adjustment is kept is a matter of time: what an earlier process kept is written by the test.
+#[test]
+fn a_run_that_goes_on_has_what_was_kept() {
+    let pair =
+        Pair::start("CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one SELECT generate_series(1, 10)");
+    pair.target("CREATE TABLE one (id int PRIMARY KEY)");
+    let lock = pair.hold_in_target("LOCK TABLE one IN ROW EXCLUSIVE MODE");
+    let settings = "{target_mode: truncate, workers: 1, write_ahead_writers: 2, chunk_size: 1000, \
+         parallel_readers: 1, read_ahead_buffers: 4}";
+    let mut run = pair.begin(&["run"], settings);
+    pair.wait_for("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'");
+    pair.interrupt(&run);
+    drop(lock);
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    pair.target(
+        "INSERT INTO leverd_migration.adjustment \
+         (run, number, setting, value_before, value_after, decided_by, reasoning, outcome) \
+         SELECT id, v.* FROM leverd_migration.run, (VALUES \
+         (1, 'chunk_rows', 1000, 2000, 'rules', 'there is room', 'kept, rows per second +30.0 % (faster)'), \
+         (2, 'writers', 2, 4, 'rules', 'there is room', 'reverted (slower)'), \
+         (3, 'writers', 2, 3, 'rules', 'there is room', NULL)) AS v",
+    );
+    let output = pair.migrate(&["resume"], settings);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let line = "going on with writers 2, chunk 2000, readers 1, buffers 4: with what the run began with and one \
+                adjustment that was kept";
+    assert!(both(&output).contains(line), "{}", both(&output));
+    assert_eq!(pair.target("SELECT chunk_rows FROM leverd_migration.chunk"), "2000");
+}
+
 #[test]
 fn a_new_chunk_size_is_in_the_state_table() {
     let service = model("enlarge_chunk", 4, 2000);
