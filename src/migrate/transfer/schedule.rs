@@ -124,6 +124,7 @@ struct Part {
     asking: bool,
     /// How often in a row the question for it was not answered.
     unanswered: u32,
+    /// Chunks that were handed out and are not committed, those that failed among them.
     in_flight: u32,
 }
 
@@ -175,7 +176,8 @@ impl Schedule {
     /// What is next. A chunk of the part that it comes from is cut for `chunk_rows` rows.
     pub(crate) fn next(&mut self, chunk_rows: u32) -> Task {
         if let Some(chunk) = self.again.pop_front() {
-            self.begin(chunk.slot);
+            // It never ceased to be in flight.
+            self.reader_comes(chunk.slot);
             return Task::Read(chunk);
         }
         if self.unfinished == 0 {
@@ -246,9 +248,8 @@ impl Schedule {
         Some(table.number)
     }
 
-    /// A chunk failed, and is to be tried again.
+    /// A chunk failed, and is to be tried again. Until it is committed its table is not loaded.
     pub(crate) fn again(&mut self, mut chunk: Chunk, salvage: bool) {
-        self.tables[chunk.slot.table].parts[chunk.slot.part].in_flight -= 1;
         chunk.failures += 1;
         chunk.salvage |= salvage;
         self.again.push_back(chunk);

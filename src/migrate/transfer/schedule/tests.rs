@@ -230,12 +230,37 @@ fn wide_rows_make_smaller_chunks() {
     assert_eq!(chunk.chunk_rows, 100_000);
 }
 
+/// Its reader may be away: then others commit before anybody reads it again.
+#[test]
+fn a_table_is_not_loaded_while_a_chunk_waits_to_be_read_again() {
+    let mut schedule = Schedule::new(vec![table(0, false, integer_part(0, (1, 1_000), 1_000))], WIDE);
+    let first = read(&mut schedule, 500).unwrap();
+    let mut others = Vec::new();
+    while let Some(chunk) = read(&mut schedule, 1_000) {
+        others.push(chunk);
+    }
+    for chunk in others.iter().chain([&first]) {
+        schedule.read(chunk, Some(500));
+    }
+    schedule.again(first, true);
+    for chunk in &others {
+        assert_eq!(schedule.committed(chunk), None);
+    }
+    assert!(!schedule.is_done());
+    let Task::Read(first) = schedule.next(1_000) else { panic!("it waits") };
+    assert!(first.salvage && first.failures == 1);
+    schedule.read(&first, Some(500));
+    assert_eq!(schedule.committed(&first), Some(0));
+    assert!(schedule.is_done());
+}
+
 proptest! {
-    /// Whatever is read, fails or is answered in whatever order: the extents of each part are a chain without gaps.
+    /// Whatever is read, fails or is answered in whatever order: the extents of each part are a chain without gaps, and
+    /// a table is loaded with its last chunk.
     #[test]
     fn chunks_are_a_chain(
         tables in prop::collection::vec((-500_i128..500, 0_i128..2_000, 0_u64..3_000, any::<bool>()), 1..5),
-        choices in prop::collection::vec((0_u32..400, 0_usize..8, any::<bool>()), 1..400),
+        choices in prop::collection::vec((0_u32..400, 0_usize..8, any::<bool>(), any::<bool>()), 1..400),
     ) {
         let plans = tables.iter().enumerate().map(|(at, (least, keys, rows, large))| {
             table(at as u32, *large, integer_part(0, (*least, least + keys), *rows))
@@ -246,8 +271,10 @@ proptest! {
         let mut finished = 0;
         let mut choices = choices.into_iter().cycle();
         for _ in 0..20_000 {
-            let (rows, which, fails) = choices.next().unwrap();
-            match schedule.next(rows) {
+            let (rows, which, fails, ends) = choices.next().unwrap();
+            // Readers may be away while writers commit.
+            let task = if ends && !open.is_empty() { Task::Wait } else { schedule.next(rows) };
+            match task {
                 Task::Read(chunk) => open.push(chunk),
                 Task::Ask(question) => {
                     let Extent::Integer { from, .. } = &question.extent else { panic!("by integer") };
@@ -262,10 +289,14 @@ proptest! {
                     schedule.read(&chunk, (!fails).then_some(u64::from(rows)));
                     if fails && chunk.failures < 3 {
                         schedule.again(chunk, false);
-                    } else {
-                        finished += usize::from(schedule.committed(&chunk).is_some());
-                        done.entry(chunk.table).or_default().push(chunk);
+                        continue;
                     }
+                    if let Some(loaded) = schedule.committed(&chunk) {
+                        finished += 1;
+                        let is_left = open.iter().chain(&schedule.again).any(|other| other.table == loaded);
+                        prop_assert!(!is_left, "table {} is loaded, and a chunk of it is not", loaded);
+                    }
+                    done.entry(chunk.table).or_default().push(chunk);
                 }
             }
         }
