@@ -56,7 +56,7 @@ pub(crate) struct PostgresReader {
     pid: i32,
     connect_timeout: Duration,
     stalled_after: Duration,
-    /// It was given up, and what it may still say belongs to no chunk; or its transaction has failed.
+    /// It was given up or left alone, and what it may still say belongs to no chunk; or its transaction has failed.
     spent: AtomicBool,
     /// What it has read: its transaction holds locks on them.
     relations: Mutex<BTreeSet<TableName>>,
@@ -126,7 +126,11 @@ impl PostgresReader {
         }
         match self.forward(columns, relation, extent, form, &mut sink).await {
             Ok(true) => sink.finish().await.ok(),
-            Ok(false) => None,
+            // What is left of it still comes, and another chunk's rows would come behind that.
+            Ok(false) => {
+                self.spent.store(true, Ordering::Relaxed);
+                None
+            }
             Err(failure) => {
                 self.spent.store(true, Ordering::Relaxed);
                 sink.fail(failure);
