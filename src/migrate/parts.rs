@@ -1,7 +1,7 @@
 //! What the rows of each table are read in: for each relation a part, of a large one several, and how they can be cut.
 //!
 //! In: a plan, and a session of the source that has the run's snapshot. Out: [`PartPlan`]s. Always holds: the number of
-//! queries is the number of large tables over a hundred; a table that is not large is not asked about. Parts cover
+//! questions is the number of large tables over a hundred; a table that is not large is not asked about. Parts cover
 //! their relation whatever statistics say: bounds balance, and cut nothing off.
 
 use super::mysql::MySqlSession;
@@ -15,6 +15,8 @@ use tokio_postgres::Client;
 
 /// Bounds of so many relations are asked for by one query.
 const BOUNDS_AT_ONCE: usize = 100;
+/// What it is doing then, for errors.
+const BOUNDS: &str = "asking the source for the bounds of its keys";
 
 /// The parts of a plan's tables, by the table's number. `chunk_rows`: what one chunk can take is not asked about.
 pub(crate) async fn of_postgres(
@@ -42,7 +44,11 @@ pub(crate) async fn of_postgres(
         parts.insert(number, of_table);
     }
     for some in questions.chunks(BOUNDS_AT_ONCE) {
-        for (at, bounds) in bounds(client, some).await? {
+        // Undone, each gives back its locks: on these relations and all of their indexes.
+        savepoint(client, "SAVEPOINT leverd_bounds").await?;
+        let found = bounds(client, some).await?;
+        savepoint(client, "ROLLBACK TO SAVEPOINT leverd_bounds; RELEASE SAVEPOINT leverd_bounds").await?;
+        for (at, bounds) in found {
             let (number, part, _) = &some[at];
             if let Some(part) = parts.get_mut(number).and_then(|parts| parts.get_mut(*part)) {
                 part.bounds = bounds;
@@ -151,6 +157,11 @@ fn is_cut(part: &PartPlan, settings: &MigrationSettings) -> bool {
     part.rows.is_none_or(|rows| rows > least)
 }
 
+async fn savepoint(client: &Client, sql: &str) -> Result<(), Failure> {
+    let failed = |error: tokio_postgres::Error| Failure::of(Side::Source, BOUNDS, &error);
+    client.batch_execute(sql).await.map_err(failed)
+}
+
 /// The bounds by place in `questions`; `None`: there are no rows.
 async fn bounds(
     client: &Client,
@@ -158,8 +169,7 @@ async fn bounds(
 ) -> Result<Vec<(usize, Option<(i128, i128)>)>, Failure> {
     let asked: Vec<String> =
         questions.iter().enumerate().map(|(at, (_, _, bounds))| format!("SELECT {at}, {bounds}")).collect();
-    let doing = "asking the source for the bounds of its keys";
-    let failed = |error: tokio_postgres::Error| Failure::of(Side::Source, doing, &error);
+    let failed = |error: tokio_postgres::Error| Failure::of(Side::Source, BOUNDS, &error);
     let rows = client.query(&asked.join(" UNION ALL "), &[]).await.map_err(failed)?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
