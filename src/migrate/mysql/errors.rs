@@ -195,6 +195,7 @@ impl ReadError {
             kind,
             code: code.map(|code| code.to_string()),
             text: self.to_string(),
+            said: None,
             connection_is_gone: matches!(self, Self::Lost { .. }),
         }
     }

@@ -1,7 +1,8 @@
 //! Why a chunk did not arrive, and what that means for it.
 //!
 //! In: what a server said. Out: a [`Failure`] whose kind says whether to try again, to seek out rows, or to stop.
-//! Always holds: its text is one line with the server's SQLSTATE, and shows no row: a server's detail is left out.
+//! Always holds: its text is one line with the server's SQLSTATE, and shows no row: a server's detail is left out, and
+//! so are a function's own words.
 
 use crate::migrate::quote::one_line;
 use crate::migrate::state::StateError;
@@ -11,6 +12,8 @@ use tokio_postgres::error::SqlState;
 
 /// Longer words of a server say no more.
 const MOST_CHARACTERS: usize = 300;
+/// In the place of words that may show a row.
+const SOMEBODYS: &str = "a function or a trigger of the database refuses it, in words that may show a row";
 
 /// Which server failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(crate) struct Failure {
     pub(crate) kind: Kind,
     pub(crate) code: Option<String>,
     pub(crate) text: String,
+    /// What a function or a trigger said, which may show a row: for the table of rejected rows alone.
+    pub(crate) said: Option<String>,
     /// The connection cannot be used any more.
     pub(crate) connection_is_gone: bool,
 }
@@ -54,12 +59,13 @@ impl fmt::Display for Side {
 impl Failure {
     /// Something that will not pass.
     pub(crate) fn lasting(side: Side, text: impl Into<String>) -> Self {
-        Self { side, kind: Kind::Lasting, code: None, text: text.into(), connection_is_gone: false }
+        let text = text.into();
+        Self { side, kind: Kind::Lasting, code: None, text, said: None, connection_is_gone: false }
     }
 
     /// The connection is gone.
     pub(crate) fn lost(side: Side, text: impl Into<String>) -> Self {
-        Self { side, kind: Kind::Passing, code: None, text: text.into(), connection_is_gone: true }
+        Self { kind: Kind::Passing, connection_is_gone: true, ..Self::lasting(side, text) }
     }
 
     /// What a PostgreSQL said.
@@ -75,11 +81,15 @@ impl Failure {
         let place =
             [db.table(), db.column(), db.constraint()].into_iter().flatten().collect::<Vec<_>>().join(", ");
         let place = if place.is_empty() { place } else { format!(" ({place})") };
+        let text = |words: &str| format!("{doing}: {words}{place} [{}]", code.code());
+        let words = message_of(code, db.message());
+        let is_somebodys = is_somebodys(code, !place.is_empty());
         Self {
             side,
             kind: kind_of(code),
             code: Some(code.code().to_owned()),
-            text: format!("{doing}: {}{place} [{}]", message_of(code, db.message()), code.code()),
+            text: text(if is_somebodys { SOMEBODYS } else { &words }),
+            said: is_somebodys.then(|| text(&words)),
             connection_is_gone,
         }
     }
@@ -122,6 +132,13 @@ fn kind_of(code: &SqlState) -> Kind {
         Some("57") => Kind::Passing,
         _ => Kind::Lasting,
     }
+}
+
+/// Whether the words are not the server's own: a function's author chose them, and may have put values in.
+fn is_somebodys(code: &SqlState, names_something: bool) -> bool {
+    // The server names what a constraint of its own is of.
+    let of_constraints = matches!(code.code().get(..2), Some("23" | "44"));
+    code.code().starts_with("P0") || (of_constraints && !names_something)
 }
 
 /// A server's words. Those of a data exception quote the value, and no row is shown; others quote names.
@@ -180,6 +197,14 @@ mod tests {
         );
         let long = format!("invalid input syntax for type integer: \"{}\"", "x".repeat(400));
         assert_eq!(of(&syntax, &long), "invalid input syntax for type integer: \"…\"");
+    }
+
+    #[test]
+    fn what_a_function_says_is_not_shown() {
+        assert!(is_somebodys(&SqlState::RAISE_EXCEPTION, true));
+        assert!(is_somebodys(&SqlState::CHECK_VIOLATION, false), "raised with that code");
+        assert!(!is_somebodys(&SqlState::CHECK_VIOLATION, true));
+        assert!(!is_somebodys(&SqlState::UNDEFINED_TABLE, false));
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl Session {
                             .map(|row| Rejected {
                                 number: row.number,
                                 sqlstate: row.sqlstate.to_owned(),
+                                shown: row.message.clone(),
                                 message: row.message,
                                 column: Some(row.column),
                                 payload: Bytes::from(row.payload),

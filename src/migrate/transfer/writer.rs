@@ -54,7 +54,10 @@ pub(crate) struct Rejected {
     /// Its place among the rows of its chunk, from 0.
     pub(crate) number: u64,
     pub(crate) sqlstate: String,
+    /// For the table of rejected rows: it may show the row.
     pub(crate) message: String,
+    /// For logs and errors.
+    pub(crate) shown: String,
     /// The column, where it is known.
     pub(crate) column: Option<String>,
     /// The row in COPY's form.
@@ -317,7 +320,8 @@ impl Writer {
                 rejected.push(Rejected {
                     number: before + rows.start as u64,
                     sqlstate: refusal.code.unwrap_or_default(),
-                    message: refusal.text,
+                    message: refusal.said.unwrap_or_else(|| refusal.text.clone()),
+                    shown: refusal.text,
                     column: None,
                     payload,
                 });
@@ -428,7 +432,7 @@ fn same_count(to: &Destination, sent: u64, arrived: u64) -> Result<(), Failure> 
 }
 
 fn too_many(to: &Destination, most: u64, rejected: &[Rejected]) -> Failure {
-    let first = rejected.first().map_or("", |row| row.message.as_str());
+    let first = rejected.first().map_or("", |row| row.shown.as_str());
     let text = format!("{}: more than {most} rows of a chunk were refused; the first: {first}", doing(to));
     Failure::lasting(Side::Target, text)
 }
