@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// For a connection that ends another one's statement.
@@ -270,9 +271,13 @@ impl MySqlSession {
     }
 }
 
-/// Has the server end that session, or its statement. That takes a second connection for a moment.
+/// Has the server end that session, or its statement. That takes a second connection for a moment: one at a time, which
+/// `max_source_connections` has room for.
 async fn kill(opts: Opts, id: u32, what: &str) {
+    static ONE: Semaphore = Semaphore::const_new(1);
     let statement = format!("KILL {what} {id}");
+    // It is never closed.
+    let Ok(_one) = ONE.acquire().await else { return };
     let killing = async {
         let mut other = Conn::new(opts).await?;
         other.query_drop(statement.as_str()).await?;
