@@ -3,10 +3,14 @@
 //! In: statements of a [`super::ddl::Ddl`], and the tables as they become loaded. Out: what failed. Always holds: a
 //! statement and the record that it is done are committed together; what is done is not run again; of one table
 //! indexes are built beside each other and all else comes behind them, in order; a statement that fails keeps none
-//! from running that does not stand behind it in its own table, and is named.
+//! from running that does not stand behind it in its own table, and is named; while a level of the target is broken all
+//! builders but one begin nothing.
+
+mod way;
 
 use super::ddl::{Kind, Statement};
 use super::quote;
+use super::run::Levels;
 use super::schema::TableName;
 use super::state::{self, Lease};
 use super::transfer::counters::{Counters, count};
@@ -20,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use way::Way;
 
 /// A statement that is to run, with its number in the plan.
 #[derive(Debug, Clone)]
@@ -48,6 +53,8 @@ pub(crate) struct Site {
     pub(crate) connect_timeout: Duration,
     /// What one builder may sort in at most, bytes; `None`: nobody knows what the target has.
     pub(crate) sort_bytes: Option<u64>,
+    /// Where the target serves others.
+    pub(crate) levels: Option<Levels>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -220,6 +227,13 @@ impl Work {
         self.open.retain(|_, table| table.busy || table.building > 0);
         if self.no_more && self.open.is_empty() { Job::Done } else { Job::Wait }
     }
+
+    /// Whether nothing is left to begin, and nothing will come.
+    fn is_all_begun(&self) -> bool {
+        let is_begun =
+            |table: &OfTable| table.indexes.is_empty() && table.rest.is_empty() && table.analyze.is_none();
+        self.no_more && self.open.values().all(is_begun)
+    }
 }
 
 /// Builds what belongs to each table once it is loaded, `jobs` at a time. Ends when `loaded` is closed and all is built.
@@ -236,7 +250,8 @@ pub(crate) async fn beside_the_load(
     let mut builders = JoinSet::new();
     for at in 0..jobs.max(1) {
         let builder = Builder::new(site, format!("leverd builder {}", at + 1));
-        builders.spawn(build(builder, Arc::clone(&work), Arc::clone(&counters)));
+        let way = Way::new(site.levels.as_ref(), at);
+        builders.spawn(build(builder, way, Arc::clone(&work), Arc::clone(&counters)));
     }
     while let Some(table) = loaded.recv().await {
         let Some((name, of_table)) = steps.remove(&table) else { continue };
@@ -255,13 +270,29 @@ fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
     work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn build(mut builder: Builder, work: Arc<(Mutex<Work>, Notify)>, counters: Arc<Counters>) {
+async fn build(
+    mut builder: Builder,
+    mut way: Way,
+    work: Arc<(Mutex<Work>, Notify)>,
+    counters: Arc<Counters>,
+) {
     let (state, changed) = &*work;
     let stop = builder.site.stop.clone();
     loop {
         let notified = changed.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
+        if way.is_closed() {
+            if lock(state).is_all_begun() {
+                return;
+            }
+            tokio::select! {
+                () = notified => {}
+                () = way.looked_at() => {}
+                () = stop.cancelled() => return,
+            }
+            continue;
+        }
         let job = lock(state).next();
         match job {
             Job::Done => return,
@@ -331,29 +362,46 @@ pub(crate) async fn beside_each_other(
     jobs: usize,
     counters: &Arc<Counters>,
 ) -> Vec<FailedStatement> {
-    let open = Arc::new(Mutex::new(VecDeque::from(steps)));
+    let open = Arc::new((Mutex::new(VecDeque::from(steps)), Notify::new()));
     let mut sessions = JoinSet::new();
     for at in 0..jobs.max(1) {
-        let open = Arc::clone(&open);
-        let counters = Arc::clone(counters);
-        let mut builder = Builder::new(site, format!("leverd builder {}", at + 1));
-        sessions.spawn(async move {
-            let mut all = Vec::new();
-            while !builder.site.stop.is_cancelled() {
-                let Some(step) = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
-                    break;
-                };
-                let _building = counters.building();
-                all.extend(
-                    builder.run(std::slice::from_ref(&step)).await.err().map(|why| failed(&step, &why)),
-                );
-            }
-            all
-        });
+        let builder = Builder::new(site, format!("leverd builder {}", at + 1));
+        let way = Way::new(site.levels.as_ref(), at);
+        sessions.spawn(take_turns(builder, way, Arc::clone(&open), Arc::clone(counters)));
     }
     let mut all = Vec::new();
     while let Some(failures) = sessions.join_next().await {
         all.extend(failures.unwrap_or_default());
+    }
+    all
+}
+
+/// Runs what is open until nothing is, and gives back what failed.
+async fn take_turns(
+    mut builder: Builder,
+    mut way: Way,
+    open: Arc<(Mutex<VecDeque<Step>>, Notify)>,
+    counters: Arc<Counters>,
+) -> Vec<FailedStatement> {
+    let (open, changed) = &*open;
+    let stop = builder.site.stop.clone();
+    let mut all = Vec::new();
+    while !stop.is_cancelled() {
+        let notified = changed.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if way.is_closed() && !open.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            tokio::select! {
+                () = notified => {}
+                () = way.looked_at() => {}
+                () = stop.cancelled() => {}
+            }
+            continue;
+        }
+        let Some(step) = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { break };
+        changed.notify_waiters();
+        let _building = counters.building();
+        all.extend(builder.run(std::slice::from_ref(&step)).await.err().map(|why| failed(&step, &why)));
     }
     all
 }

@@ -320,3 +320,50 @@ fn a_run_yields_while_a_level_of_its_target_is_broken() {
     assert_eq!(town.target("SELECT count(*) FROM one"), "1000");
     town.is_as_before("after a run that yielded");
 }
+
+#[test]
+fn one_builder_goes_on_while_a_level_of_its_target_is_broken() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        eprintln!("not run: on one CPU there is one builder");
+        return;
+    }
+    let town = Town::start(Effect::Nothing);
+    let function = |body: &str| {
+        format!(
+            "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN {body} RETURN $1; END'"
+        )
+    };
+    let source = format!(
+        "{}; CREATE INDEX first ON one (slow(id)); CREATE INDEX second ON one (slow(id + 1))",
+        function("")
+    );
+    town.runtime.block_on(async { connect(&town.source).await.batch_execute(&source).await.unwrap() });
+    town.target(&function("PERFORM pg_sleep(0.002);"));
+
+    // The most indexes that are built at once until the run has ended.
+    let at_once = |mut run: Child| {
+        let until = Instant::now() + PATIENCE;
+        let mut most = 0;
+        while run.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it does not end");
+            let now = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'leverd builder%' \
+                 AND state = 'active' AND query LIKE 'CREATE INDEX%'";
+            most = most.max(town.target(now).parse::<u32>().unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let status = run.wait().unwrap();
+        assert!(status.success(), "{status}");
+        assert_eq!(town.target("SELECT count(*) FROM pg_indexes WHERE tablename = 'one'"), "3");
+        most
+    };
+    let migration =
+        "{workers: 2, write_ahead_writers: 4, ai_adjust_interval: 1s, max_target_connections: 16}";
+    assert_eq!(at_once(town.begin(&["run"], LEVERS, migration)), 2);
+
+    // No chunk ends as long as this is held.
+    let lock = town.hold("LOCK TABLE leverd_migration.chunk IN SHARE MODE");
+    let run = town.begin(&["run"], &format!("{LEVERS}, serves: true"), migration);
+    town.wait_for("SELECT 1 FROM leverd_migration.adjustment WHERE decided_by = 'sla'");
+    town.release(lock);
+    assert_eq!(at_once(run), 1);
+}
