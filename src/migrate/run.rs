@@ -12,6 +12,7 @@
 mod beside;
 mod connections;
 mod error;
+mod files;
 mod form;
 mod left;
 mod load;
@@ -46,6 +47,7 @@ pub use beside::{Beside, Leased, Levels};
 pub use error::MigrateError;
 
 use beside::Steering;
+use files::Files;
 use origin::Origin;
 use sample::Held;
 
@@ -200,6 +202,7 @@ pub async fn run(
         progress,
         stop,
         notes: Vec::new(),
+        files_before: Files::new(),
         held: None,
     };
     let ended = run.whole_way(Steering { decider, levels }).await;
@@ -273,6 +276,8 @@ struct Running<'a> {
     progress: Arc<Progress>,
     stop: CancellationToken,
     notes: Vec<String>,
+    /// In which files a PostgreSQL's tables were before the snapshot was taken.
+    files_before: Files,
     /// The snapshot that rows are read in, while a sample is still to be compared in it.
     held: Option<Held>,
 }
@@ -288,9 +293,10 @@ impl Running<'_> {
             max_retries: self.config.settings.max_retries,
             connect_timeout: CONNECT,
             sort_bytes: self.sort_bytes(),
+            levels: steering.levels.clone(),
             stop: self.stop.clone(),
         };
-        let before = self.earlier().await?;
+        let before = self.of_one_moment(self.earlier().await?).await?;
         let done = self.done(&before);
         // Before anything is dropped: a snapshot may be refused.
         let source = self.snapshot().await?;

@@ -48,8 +48,8 @@ pub use chunks::{
 pub use install::{VERSION, install, installed_version};
 pub use lease::{Holder, Lease, Who, holder};
 pub use parts::{
-    MovedTable, Part, PartState, TableState, TableStep, add_parts, add_tables, mark_tables, restart_table,
-    split_parts,
+    MovedTable, Part, PartState, TableState, TableStep, add_parts, add_tables, mark_tables, restart_run,
+    restart_table, split_parts,
 };
 pub use reading::{RunState, load};
 pub use rejects::{PayloadFormat, Reject, record_rejects};

@@ -14,7 +14,8 @@ mod settings;
 mod skew;
 
 use crate::support::leverd::both;
-use pair::{Pair, SHOP};
+use kills::Scene;
+use pair::{Pair, SHOP, crash};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -34,11 +35,17 @@ fn a_database_arrives_whole() {
 
 #[test]
 fn what_is_killed_goes_on() {
-    let kills = std::env::var("LEVERD_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(8);
-    let seed = std::env::var("LEVERD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let pair = Pair::start(SHOP);
-    let said = pair.survives(kills, seed);
-    eprintln!("{said}");
+    let [source, target] = pair.servers();
+    let scene = Scene {
+        begin: &|command| pair.begin(&[command], "{chunk_size: 1000, workers: 3, parallel_readers: 2}"),
+        crash_source: &|| crash(source),
+        crash_target: &|| crash(target),
+        target: &|sql| pair.target(sql),
+        fresh: &|| (),
+        is_whole: &|| pair.is_whole(),
+    };
+    eprintln!("{}", scene.survives(8));
 }
 
 #[test]

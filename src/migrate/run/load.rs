@@ -143,17 +143,20 @@ impl Running<'_> {
             moved
         };
         tokio::pin!(build);
-        let (moved, marked) = tokio::select! {
-            // Builders end after the load has; before it only where the run stops.
-            both = async { tokio::join!(moving, marking) } => both,
+        // The first that fails ends both: builders that are told of no more tables must not end the run as if it had
+        // been stopped.
+        let both = async { tokio::try_join!(async { moving.await.map_err(MigrateError::from) }, marking) };
+        tokio::select! {
+            biased;
+            both = both => both.map(drop)?,
             failed = &mut build => {
-                tracing::debug!("the builders ended first, with {} failures", failed.len());
-                return Err(MigrateError::Stopped);
+                self.check_stop()?;
+                let text = format!("the builders ended before the load, with {} failures", failed.len());
+                return Err(MigrateError::Moving(text));
             }
-        };
-        moved?;
-        marked?;
+        }
         self.check_stop()?;
+        let rewritten = self.rewritten().await?;
         let letting_go = async {
             if self.held.is_none() {
                 self.let_go().await;
@@ -161,6 +164,9 @@ impl Running<'_> {
         };
         let (failed, ()) = tokio::join!(&mut build, letting_go);
         build::note_failures(&self.progress.counters, &failed);
+        if !rewritten.is_empty() {
+            return Err(self.end_for(&rewritten).await);
+        }
         Ok(failed)
     }
 

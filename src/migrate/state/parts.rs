@@ -144,6 +144,15 @@ const RESTART_TABLE: &str = held!(
      FROM held WHERE t.run = held.id AND t.number = $3::bigint"
 );
 
+const RESTART_RUN: &str = held!(
+    ", rejects AS (DELETE FROM leverd_migration.reject AS o USING held WHERE o.run = held.id), \
+     chunks AS (DELETE FROM leverd_migration.chunk AS o USING held WHERE o.run = held.id), \
+     parts AS (DELETE FROM leverd_migration.part AS o USING held WHERE o.run = held.id), \
+     statements AS (DELETE FROM leverd_migration.statement AS o USING held WHERE o.run = held.id) \
+     UPDATE leverd_migration.moved_table AS t SET step = 'waiting', step_at = pg_catalog.clock_timestamp() \
+     FROM held WHERE t.run = held.id"
+);
+
 const MARK_TABLES: &str = held!(
     " UPDATE leverd_migration.moved_table AS t SET step = $3::text, step_at = pg_catalog.clock_timestamp() \
      FROM held WHERE t.run = held.id AND t.number = ANY ($4::bigint[])"
@@ -212,6 +221,13 @@ pub async fn restart_table(client: &Client, lease: &Lease, table: u32) -> Result
     let (run, fence, number) = (lease.run(), lease.fence(), i64::from(table));
     let doing = "forgetting a table's chunks";
     write(client, lease, doing, RESTART_TABLE, &[&run, &fence, &number], 1).await
+}
+
+/// Forgets all that a run with so many tables has done: it makes and empties its tables again. [`StateError::Lost`] where
+/// the lease is.
+pub async fn restart_run(client: &Client, lease: &Lease, tables: usize) -> Result<(), StateError> {
+    let (run, fence) = (lease.run(), lease.fence());
+    write(client, lease, "forgetting what a run has done", RESTART_RUN, &[&run, &fence], tables).await
 }
 
 /// Says how far tables are; each number once. [`StateError::Lost`] where the lease is.

@@ -1,7 +1,7 @@
 //! Kills at random moments, of runs that are then gone on with until they are whole.
 
 use super::PATIENCE;
-use super::pair::{Chance, Pair, crash};
+use super::pair::{Pair, crash};
 use crate::support::leverd::wait_for_exit;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -76,6 +76,20 @@ impl Scene<'_> {
         } else {
             Some("run")
         }
+    }
+}
+
+/// Small, seeded, and the same everywhere.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
     }
 }
 

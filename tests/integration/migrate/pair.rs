@@ -1,7 +1,7 @@
 //! A source and a target, and the program between them.
 
 use super::PATIENCE;
-use crate::support::leverd::{Project, finish, wait_for_exit};
+use crate::support::leverd::{Project, finish};
 use crate::support::postgres::PrivatePostgres;
 use std::collections::BTreeMap;
 use std::process::{Child, Output, Stdio};
@@ -154,6 +154,13 @@ impl Pair {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// The same, with what it says.
+    pub(super) fn begin_captured(&self, arguments: &[&str], migration: &str) -> Child {
+        let file = self.file(migration, ("", ""));
+        let mut command = self.command(arguments, &file);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     fn command(&self, arguments: &[&str], file: &str) -> std::process::Command {
         let all: Vec<&str> =
             ["migrate"].into_iter().chain(arguments.iter().copied()).chain(["-c", file]).collect();
@@ -180,55 +187,6 @@ impl Pair {
             );
             assert_eq!(self.source(&sums), self.target(&sums), "{table}");
         }
-    }
-
-    /// Kills leverd, the source or the target at random moments until a run comes through, again and again.
-    pub(super) fn survives(&self, kills: u32, seed: u64) -> String {
-        let mut chance = Chance(seed);
-        let (mut done, mut runs) = (0, 0);
-        let mut victims = [0_u32; 3];
-        let migration = "{chunk_size: 1000, workers: 3, parallel_readers: 2}";
-        while done < kills {
-            let mut arguments = vec!["run", "--replace"];
-            loop {
-                let mut child = self.begin(&arguments, migration);
-                let patience =
-                    if done < kills { Duration::from_millis(chance.below(1_500)) } else { PATIENCE };
-                if let Some(status) = wait_for_exit(&mut child, patience) {
-                    if status.success() {
-                        break;
-                    }
-                    // A kill of the run before it had begun leaves nothing to go on with.
-                    let open = self.is_open();
-                    arguments = if open { vec!["resume"] } else { vec!["run", "--replace"] };
-                    continue;
-                }
-                let victim = usize::try_from(chance.below(3)).unwrap();
-                victims[victim] += 1;
-                done += 1;
-                match victim {
-                    0 => child.kill().unwrap(),
-                    1 => crash(&self.source),
-                    _ => crash(&self.target),
-                }
-                if wait_for_exit(&mut child, PATIENCE).is_none() {
-                    child.kill().unwrap();
-                    panic!("leverd did not end");
-                }
-                let _ = child.wait();
-                arguments = if self.is_open() { vec!["resume"] } else { vec!["run", "--replace"] };
-            }
-            runs += 1;
-            self.is_whole();
-        }
-        format!(
-            "seed {seed}: {done} kills (leverd, source, target: {victims:?}) in {runs} runs, each whole at its end"
-        )
-    }
-
-    fn is_open(&self) -> bool {
-        let there = self.target("SELECT to_regclass('leverd_migration.run')");
-        !there.is_empty() && self.target("SELECT count(*) FROM leverd_migration.run WHERE is_open") != "0"
     }
 }
 
@@ -290,20 +248,6 @@ fn ask_at(runtime: &Runtime, dsn: &str, sql: &str) -> String {
         }
         lines.join("\n")
     })
-}
-
-/// Small, seeded, and the same everywhere.
-pub(super) struct Chance(pub(super) u64);
-
-impl Chance {
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
 }
 
 const TABLES: &str = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

@@ -41,6 +41,81 @@ fn a_large_table_is_divided_as_far_as_max_partitions_says() {
     }
 }
 
+/// Read by blocks, it cannot be gone on with in another snapshot; and no server empties it alone.
+#[test]
+fn a_table_that_others_refer_to_is_begun_again_with_them() {
+    let tables = |check: &str| {
+        format!(
+            "CREATE TABLE kinds (k text PRIMARY KEY, v int{check});
+             CREATE TABLE things (id int PRIMARY KEY, k text REFERENCES kinds)"
+        )
+    };
+    let pair = Pair::start(&format!(
+        "{}; INSERT INTO kinds SELECT 'k' || g, g FROM generate_series(1, 6000) AS g;
+         INSERT INTO things SELECT g, 'k' || g FROM generate_series(1, 100) AS g; ANALYZE",
+        tables("")
+    ));
+    pair.target(
+        "CREATE FUNCTION waits(int) RETURNS boolean LANGUAGE plpgsql AS \
+         'BEGIN IF $1 % 10 = 0 THEN PERFORM pg_sleep(0.002); END IF; RETURN true; END'",
+    );
+    pair.target(&tables(" CHECK (waits(v))"));
+    for strict in [false, true] {
+        let migration = format!(
+            "{{target_mode: truncate, chunk_size: 1000, workers: 1, parallel_readers: 1, write_ahead_writers: 1, \
+             strict_consistency: {strict}, ai_adjust: false}}"
+        );
+        let mut run = pair.begin(&["run"], &migration);
+        pair.wait_for(
+            "SELECT 1 FROM leverd_migration.chunk JOIN leverd_migration.run ON id = run AND is_open",
+        );
+        pair.interrupt(&run);
+        assert_eq!(run.wait().unwrap().code(), Some(1));
+        let left = pair.target("SELECT count(*) FROM kinds");
+        assert!(left != "0" && left != "6000", "{left}");
+        let output = pair.migrate(&["resume"], &migration);
+        assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+        assert_eq!(
+            pair.target("SELECT (SELECT count(*) FROM kinds), (SELECT count(*) FROM things)"),
+            "6000|100"
+        );
+    }
+}
+
+/// TRUNCATE obeys no snapshot: who comes later finds nothing, and no error.
+#[test]
+fn a_table_that_is_emptied_meanwhile_is_told_and_read_again() {
+    let tables =
+        "CREATE TABLE first (id int PRIMARY KEY, v text); CREATE TABLE second (id int PRIMARY KEY, v text);
+        CREATE TABLE third (id int PRIMARY KEY REFERENCES second);";
+    let pair = Pair::start(&format!(
+        "{tables} INSERT INTO first SELECT g, 'v' || g FROM generate_series(1, 9000) AS g;
+         INSERT INTO second SELECT g, 'v' || g FROM generate_series(1, 500) AS g; ANALYZE"
+    ));
+    pair.target(tables);
+    // A writer waits for the end of this transaction, and the only reader for the writer.
+    let other = pair.hold_in_target("INSERT INTO first VALUES (500)");
+    let migration = "{target_mode: upsert, chunk_size: 1000, workers: 1, parallel_readers: 1, \
+         read_ahead_buffers: 2, write_ahead_writers: 1, ai_adjust: false}";
+    let run = pair.begin_captured(&["run"], migration);
+    pair.wait_for(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO%'",
+    );
+    pair.source(
+        "TRUNCATE second CASCADE; INSERT INTO second SELECT g, 'new' FROM generate_series(1, 400) AS g",
+    );
+    drop(other);
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    let words =
+        "public.second, public.third at the source was emptied, rewritten or dropped while rows were read";
+    assert!(both(&output).contains(words), "{}", both(&output));
+    let output = pair.migrate(&["resume"], migration);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert_eq!(pair.target("SELECT count(*), min(v) FROM second"), "400|new");
+    assert_eq!(pair.target("SELECT count(*) FROM first"), "9000");
+}
+
 /// What others do at the source while rows are moved is in no row of the run's snapshot. Its sequences obey none.
 #[test]
 fn what_is_written_meanwhile_is_no_difference_and_moves_the_sequences() {

@@ -1,0 +1,114 @@
+//! Whether a PostgreSQL's tables are still in the files that they were in before the run's snapshot was taken.
+//!
+//! TRUNCATE, and an ALTER TABLE that rewrites, obey no snapshot: who reads such a table later in an older one finds it
+//! empty, and no error (PostgreSQL's manual, "Caveats" of its chapter on concurrency control). VACUUM FULL and CLUSTER
+//! keep its rows, and move them to other blocks, between two chunks too. No lock is held that would keep them off: a run
+//! of many tables would need too many. So each table's file is asked for before the rows are read and after it, and a
+//! table in another one is read again: by `resume`, for the run ends. (One that is killed just between its last chunk
+//! and that question does not come to it.)
+
+use super::origin::Origin;
+use super::{CONNECT, MigrateError, Running};
+use crate::config::TargetMode;
+use crate::migrate::plan::PlannedTable;
+use crate::migrate::quote;
+use crate::migrate::schema::TableName;
+use crate::migrate::state::Resumption;
+use crate::postgres::{PostgresError, connect_for_work};
+use std::collections::BTreeMap;
+use tokio_postgres::Client;
+
+/// By relation its file; `None`: it has none, or is not there.
+pub(super) type Files = BTreeMap<TableName, Option<u32>>;
+
+/// As it is now, whatever the transaction's snapshot.
+const FILES: &str = "\
+SELECT w.number, pg_catalog.pg_relation_filenode(pg_catalog.to_regclass(w.relation))
+FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS w(number, relation)";
+
+impl Running<'_> {
+    /// The files of all relations that rows are read from.
+    pub(super) async fn files(&self, source: &Client) -> Result<Files, MigrateError> {
+        let relations: Vec<&TableName> = self
+            .plan
+            .tables
+            .iter()
+            .flat_map(|table| &table.relations)
+            .map(|relation| &relation.name)
+            .collect();
+        let numbers: Vec<i64> = (0_i64..).take(relations.len()).collect();
+        let names: Vec<String> = relations.iter().map(|name| quote::qualified(name)).collect();
+        let failed = |error: tokio_postgres::Error| {
+            MigrateError::Source(PostgresError::statement("asking for the tables' files", &error))
+        };
+        let mut files = Files::new();
+        for row in source.query(FILES, &[&numbers, &names]).await.map_err(failed)? {
+            let number: i64 = row.try_get(0).map_err(failed)?;
+            let relation = usize::try_from(number).ok().and_then(|number| relations.get(number));
+            if let Some(relation) = relation {
+                files.insert((*relation).clone(), row.try_get(1).map_err(failed)?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The relations that are in other files now than before.
+    pub(super) async fn rewritten(&self) -> Result<Vec<TableName>, MigrateError> {
+        let Origin::Postgres(connection) = &self.source else { return Ok(Vec::new()) };
+        let now = match self.files(connection.client()).await {
+            // Readers may go on without the session that gave them the snapshot.
+            Err(_) if connection.is_closed() => {
+                let dsn = self.config.source.postgres_dsn();
+                let other = connect_for_work(dsn.expose(), "leverd source", CONNECT).await;
+                self.files(other.map_err(MigrateError::Source)?.client()).await?
+            }
+            asked => asked?,
+        };
+        Ok(changed(&self.files_before, &now))
+    }
+
+    /// Empties the tables whose relations these are, so that a run that goes on reads them again; and why this one ends.
+    pub(super) async fn end_for(&self, rewritten: &[TableName]) -> MigrateError {
+        let shown: Vec<String> = rewritten.iter().map(quote::shown).collect();
+        let why = format!(
+            "{} at the source was emptied, rewritten or dropped while rows were read, of which some may be missing",
+            shown.join(", ")
+        );
+        if self.config.settings.target_mode == TargetMode::Append {
+            let why = format!("{why}; target_mode append may not empty it to read it again");
+            return MigrateError::Changed { run: self.lease.run().to_owned(), why };
+        }
+        let is_of =
+            |table: &&PlannedTable| table.relations.iter().any(|relation| rewritten.contains(&relation.name));
+        let tables = (0_u32..).zip(&self.plan.tables).filter(|(_, table)| is_of(table));
+        let mut restart = tables.map(|(number, _)| (number, Resumption::Restart)).collect();
+        match self.empty_again(&mut restart).await {
+            Ok(()) => MigrateError::Moving(format!("{why}: it is to be read again")),
+            Err(error) => error,
+        }
+    }
+}
+
+fn changed(before: &Files, now: &Files) -> Vec<TableName> {
+    before.iter().filter(|(name, file)| now.get(*name) != Some(*file)).map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_and_none_are_changes() {
+        let name = |of: &str| TableName { schema: "shop".to_owned(), name: of.to_owned() };
+        let before = Files::from([
+            (name("a"), Some(7)),
+            (name("b"), Some(8)),
+            (name("c"), Some(9)),
+            (name("d"), None),
+        ]);
+        let now =
+            Files::from([(name("a"), Some(7)), (name("b"), Some(80)), (name("c"), None), (name("d"), None)]);
+        assert_eq!(changed(&before, &now), [name("b"), name("c")]);
+        assert_eq!(changed(&before, &before), Vec::new());
+    }
+}
