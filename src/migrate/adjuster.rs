@@ -201,9 +201,11 @@ impl Adjuster {
             let outcome = open.trial.interrupted("the target's levels are broken");
             events.extend(self.close(&outcome, now));
         }
-        // A change that takes writers away may be under way, and so may one that puts them back.
-        let writers = self.wanted.settings.writers.min(self.in_force.writers).get();
-        match self.courtesy.look(broken, writers, self.options.interval, now) {
+        // A change that takes writers away may be under way, and so may one that puts them back: there may be fewer than
+        // are wanted, and those are what there was before.
+        let wanted = self.wanted.settings.writers;
+        let writers = wanted.min(self.in_force.writers).get();
+        match self.courtesy.look(broken, (writers, wanted.get()), self.options.interval, now) {
             Step::Stay => {}
             Step::Take(fewer) => self.set_writers(fewer, Kind::Yielded, now, &mut events),
             Step::AtTheLeast => events.push(Event::warn(format!(

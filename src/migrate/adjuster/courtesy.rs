@@ -3,8 +3,8 @@
 //! In: which levels are broken now, and how many writers there are. Out: how many there are to be. Pure. Always
 //! holds: a broken level halves the writers at once, and again each interval while it stays broken, down to one;
 //! nothing grows until all levels were met for two intervals; then writers come back one an interval, up to what
-//! there was before, and no longer up to what broke a level again. It judges no trial: the service comes before
-//! proof.
+//! there was before, and no longer up to what broke a level again within two intervals. It judges no trial: the
+//! service comes before proof.
 
 use crate::migrate::adjust::Moment;
 use std::time::Duration;
@@ -52,8 +52,14 @@ impl Courtesy {
     }
 
     /// Looks at the levels. `broken`: the names of those that are broken now; `writers`: how many there are, or are
-    /// asked for; `interval`: of the adjuster.
-    pub(super) fn look(&mut self, broken: &[String], writers: u32, interval: Duration, now: Moment) -> Step {
+    /// asked for where that is fewer; `wanted`: how many are asked for; `interval`: of the adjuster.
+    pub(super) fn look(
+        &mut self,
+        broken: &[String],
+        (writers, wanted): (u32, u32),
+        interval: Duration,
+        now: Moment,
+    ) -> Step {
         if broken.is_empty() {
             return self.met(writers, interval, now);
         }
@@ -64,16 +70,16 @@ impl Courtesy {
             // Broken again while writers came back: the last of them was one too many.
             let too_many = self.last_given > self.last_taken;
             let fewer = writers.saturating_sub(1).max(1);
-            self.goal = Some(self.goal.map_or(writers, |goal| if too_many { fewer } else { goal }));
+            self.goal = Some(self.goal.map_or(wanted, |goal| if too_many { fewer } else { goal }));
         }
         if !is_due(self.last_taken, interval, now) {
             return Step::Stay;
         }
-        if writers <= 1 {
+        if writers <= 1 && wanted <= 1 {
             return if is_new { Step::AtTheLeast } else { Step::Stay };
         }
         self.last_taken = Some(now);
-        Step::Take(writers / 2)
+        Step::Take((writers / 2).max(1))
     }
 
     fn met(&mut self, writers: u32, interval: Duration, now: Moment) -> Step {
@@ -87,6 +93,10 @@ impl Courtesy {
             return Step::Stay;
         }
         if self.goal.is_none_or(|goal| writers >= goal) {
+            // The last one that came back must show too, or what it breaks would not be its doing.
+            if !is_due(self.last_given, interval.saturating_mul(MET_INTERVALS), now) {
+                return Step::Stay;
+            }
             *self = Self::default();
             return Step::Over;
         }
@@ -120,48 +130,71 @@ mod tests {
     #[test]
     fn writers_are_halved_at_once_and_again_while_it_stays_broken() {
         let mut courtesy = Courtesy::default();
-        assert_eq!(courtesy.look(&[], 8, INTERVAL, at(0)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (8, 8), INTERVAL, at(0)), Step::Stay);
         assert!(!courtesy.holds());
-        assert_eq!(courtesy.look(&broken(), 8, INTERVAL, at(10)), Step::Take(4));
+        assert_eq!(courtesy.look(&broken(), (8, 8), INTERVAL, at(10)), Step::Take(4));
         assert_eq!(courtesy.names(), "p95_write_latency");
-        assert_eq!(courtesy.look(&broken(), 4, INTERVAL, at(20)), Step::Stay, "it must show first");
-        assert_eq!(courtesy.look(&broken(), 4, INTERVAL, at(40)), Step::Take(2));
-        assert_eq!(courtesy.look(&broken(), 2, INTERVAL, at(70)), Step::Take(1));
-        assert_eq!(courtesy.look(&broken(), 1, INTERVAL, at(100)), Step::Stay);
+        assert_eq!(courtesy.look(&broken(), (4, 4), INTERVAL, at(20)), Step::Stay, "it must show first");
+        assert_eq!(courtesy.look(&broken(), (4, 4), INTERVAL, at(40)), Step::Take(2));
+        assert_eq!(courtesy.look(&broken(), (2, 2), INTERVAL, at(70)), Step::Take(1));
+        assert_eq!(courtesy.look(&broken(), (1, 1), INTERVAL, at(100)), Step::Stay);
         assert!(courtesy.holds());
     }
 
     #[test]
     fn one_writer_cannot_become_fewer() {
         let mut courtesy = Courtesy::default();
-        assert_eq!(courtesy.look(&broken(), 1, INTERVAL, at(0)), Step::AtTheLeast);
-        assert_eq!(courtesy.look(&broken(), 1, INTERVAL, at(30)), Step::Stay, "it is said once");
+        assert_eq!(courtesy.look(&broken(), (1, 1), INTERVAL, at(0)), Step::AtTheLeast);
+        assert_eq!(courtesy.look(&broken(), (1, 1), INTERVAL, at(30)), Step::Stay, "it is said once");
     }
 
     #[test]
     fn they_come_back_after_two_intervals_one_by_one() {
         let mut courtesy = Courtesy::default();
-        assert_eq!(courtesy.look(&broken(), 4, INTERVAL, at(0)), Step::Take(2));
-        assert_eq!(courtesy.look(&[], 2, INTERVAL, at(30)), Step::Stay);
-        assert_eq!(courtesy.look(&[], 2, INTERVAL, at(89)), Step::Stay);
+        assert_eq!(courtesy.look(&broken(), (4, 4), INTERVAL, at(0)), Step::Take(2));
+        assert_eq!(courtesy.look(&[], (2, 2), INTERVAL, at(30)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (2, 2), INTERVAL, at(89)), Step::Stay);
         assert!(courtesy.holds());
-        assert_eq!(courtesy.look(&[], 2, INTERVAL, at(90)), Step::Give(3));
-        assert_eq!(courtesy.look(&[], 3, INTERVAL, at(100)), Step::Stay);
-        assert_eq!(courtesy.look(&[], 3, INTERVAL, at(120)), Step::Give(4));
-        assert_eq!(courtesy.look(&[], 4, INTERVAL, at(121)), Step::Over);
+        assert_eq!(courtesy.look(&[], (2, 2), INTERVAL, at(90)), Step::Give(3));
+        assert_eq!(courtesy.look(&[], (3, 3), INTERVAL, at(100)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (3, 3), INTERVAL, at(120)), Step::Give(4));
+        assert_eq!(courtesy.look(&[], (4, 4), INTERVAL, at(121)), Step::Stay, "the last must show too");
+        assert!(courtesy.holds());
+        assert_eq!(courtesy.look(&[], (4, 4), INTERVAL, at(180)), Step::Over);
         assert!(!courtesy.holds());
     }
 
     #[test]
     fn what_broke_a_level_again_does_not_come_back() {
         let mut courtesy = Courtesy::default();
-        assert_eq!(courtesy.look(&broken(), 4, INTERVAL, at(0)), Step::Take(2));
-        assert_eq!(courtesy.look(&[], 2, INTERVAL, at(30)), Step::Stay);
-        assert_eq!(courtesy.look(&[], 2, INTERVAL, at(90)), Step::Give(3));
-        assert_eq!(courtesy.look(&broken(), 3, INTERVAL, at(100)), Step::Take(1));
-        assert_eq!(courtesy.look(&[], 1, INTERVAL, at(130)), Step::Stay);
-        assert_eq!(courtesy.look(&[], 1, INTERVAL, at(190)), Step::Give(2));
-        assert_eq!(courtesy.look(&[], 2, INTERVAL, at(220)), Step::Over, "three were too many");
+        assert_eq!(courtesy.look(&broken(), (4, 4), INTERVAL, at(0)), Step::Take(2));
+        assert_eq!(courtesy.look(&[], (2, 2), INTERVAL, at(30)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (2, 2), INTERVAL, at(90)), Step::Give(3));
+        assert_eq!(courtesy.look(&broken(), (3, 3), INTERVAL, at(100)), Step::Take(1));
+        assert_eq!(courtesy.look(&[], (1, 1), INTERVAL, at(130)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (1, 1), INTERVAL, at(190)), Step::Give(2));
+        assert_eq!(courtesy.look(&[], (2, 2), INTERVAL, at(250)), Step::Over, "three were too many");
+    }
+
+    #[test]
+    fn nor_does_the_last_one_that_broke_it_again() {
+        let mut courtesy = Courtesy::default();
+        assert_eq!(courtesy.look(&broken(), (2, 2), INTERVAL, at(0)), Step::Take(1));
+        assert_eq!(courtesy.look(&[], (1, 1), INTERVAL, at(30)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (1, 1), INTERVAL, at(90)), Step::Give(2));
+        assert_eq!(courtesy.look(&broken(), (2, 2), INTERVAL, at(140)), Step::Take(1));
+        assert_eq!(courtesy.look(&[], (1, 1), INTERVAL, at(170)), Step::Stay);
+        assert_eq!(courtesy.look(&[], (1, 1), INTERVAL, at(230)), Step::Over, "two were too many");
+    }
+
+    #[test]
+    fn what_is_put_back_meanwhile_comes_back_too() {
+        // A trial had left four of eight writers, and was put back: that is not in effect yet.
+        let mut courtesy = Courtesy::default();
+        assert_eq!(courtesy.look(&broken(), (4, 8), INTERVAL, at(0)), Step::Take(2));
+        assert_eq!(courtesy.goal, Some(8));
+        // More are on their way: they do not come.
+        assert_eq!(Courtesy::default().look(&broken(), (1, 8), INTERVAL, at(0)), Step::Take(1));
     }
 
     #[test]
@@ -170,7 +203,7 @@ mod tests {
         let steps: Vec<Step> = (0..30)
             .map(|second| {
                 let now = if second % 2 == 0 { broken() } else { Vec::new() };
-                courtesy.look(&now, 8, INTERVAL, at(second))
+                courtesy.look(&now, (8, 8), INTERVAL, at(second))
             })
             .collect();
         assert_eq!(steps.iter().filter(|step| matches!(step, Step::Take(_))).count(), 1);
@@ -190,7 +223,7 @@ mod tests {
                 if is_broken {
                     last_broken = Some(now);
                 }
-                match courtesy.look(&names, there, INTERVAL, at(now)) {
+                match courtesy.look(&names, (there, there), INTERVAL, at(now)) {
                     Step::Take(fewer) => {
                         prop_assert!(is_broken && fewer >= 1 && fewer < there);
                         there = fewer;

@@ -1,9 +1,9 @@
 //! A turn of the adjuster: who decides, and what becomes of a decision.
 //!
 //! In: a sample; what a model answered. Out: events, and perhaps a question that is to be sent. Always holds: a
-//! turn that finds a change on trial, a change under way or a question under way decides nothing; every failure of
-//! a model is followed by the rules' decision in the same turn; a step that is forbidden or could not be judged is
-//! not made.
+//! turn that finds a change on trial, a change under way or a question under way decides nothing, but for relief of
+//! short memory, which waits for no answer; every failure of a model is followed by the rules' decision in the same
+//! turn; a step that is forbidden or could not be judged is not made.
 
 use super::event::{Event, Kind};
 use super::{Adjuster, Open, logged};
@@ -20,6 +20,8 @@ use serde_json::Value;
 
 /// Memory that grows by more than this in an interval, percent, is told.
 const MEMORY_GROWS: f64 = 5.0;
+/// Why nothing is decided while a question is under way.
+const ASKING: &str = "the model is being asked";
 
 impl Adjuster {
     /// Takes the sample of an interval that is over, and decides. Afterwards [`Adjuster::take_question`] may have a
@@ -37,6 +39,10 @@ impl Adjuster {
             return logged(events);
         }
         match self.rests() {
+            // A run that is killed for its memory is slower than any.
+            Some(ASKING) if self.memory_percent().is_some_and(|percent| percent > MEMORY_PRESSURE) => {
+                self.by_rules(now, &mut events);
+            }
             Some(why) => events.push(Event::debug(format!("No adjustment in this interval: {why}"))),
             None => self.decide(now, &mut events),
         }
@@ -111,10 +117,10 @@ impl Adjuster {
             Some("a change is on trial")
         } else if self.applied != self.wanted.number {
             Some("the last change is not in effect yet")
-        } else if self.asked.is_some() {
-            Some("the model is being asked")
         } else if stage.is_some_and(|stage| stage != Stage::Copying) {
             Some("no rows are being copied")
+        } else if self.asked.is_some() {
+            Some(ASKING)
         } else {
             None
         }

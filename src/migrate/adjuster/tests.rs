@@ -277,8 +277,9 @@ fn the_targets_levels_come_before_a_trial() {
     adjuster.applied(4, at(161));
     assert!(says(&adjuster.serving(&[], at(190)), "Writers given back: 3 -> 4"));
     adjuster.applied(5, at(191));
-    assert!(says(&adjuster.serving(&[], at(220)), "The target's levels are met again: adjustments go on"));
-    let (summary, _) = adjuster.finish(at(230));
+    assert!(adjuster.serving(&[], at(220)).is_empty(), "the last one must show too");
+    assert!(says(&adjuster.serving(&[], at(250)), "The target's levels are met again: adjustments go on"));
+    let (summary, _) = adjuster.finish(at(260));
     let kinds: Vec<Kind> = summary.adjustments.iter().map(|adjustment| adjustment.kind).collect();
     assert_eq!(kinds, [Kind::Trial, Kind::Yielded, Kind::GivenBack, Kind::GivenBack]);
     let numbers: Vec<u32> = summary.adjustments.iter().map(|adjustment| adjustment.number).collect();
@@ -356,6 +357,17 @@ fn a_models_step_is_a_trial_like_any_other() {
     assert!(again["messages"][0]["content"].as_str().unwrap().contains("writers 4 to 6: reverted"));
     let events = adjuster.answered(Ok(scale_up()), at(161));
     assert_eq!(texts(&events)[..1], ["AI adjustment not applied: scale_up - it was tried in vain lately"]);
+}
+
+#[test]
+fn short_memory_waits_for_no_model() {
+    let (mut adjuster, mut queue) = with_baseline(options(), model());
+    adjuster.take_question().unwrap();
+    let full = Sample { memory_percent: Some(96.0), ..sample(100_000.0) };
+    adjuster.turn(full, at(62));
+    assert_eq!(queue.borrow_and_update().settings.chunk_rows.get(), 25_000);
+    let events = adjuster.answered(Ok(scale_up()), at(63));
+    assert_eq!(texts(&events)[..1], ["The answer came too late: the run has changed meanwhile"]);
 }
 
 #[test]
