@@ -160,8 +160,9 @@ async fn rounds(
     stop: &CancellationToken,
     runs: &mut Vec<String>,
 ) -> Result<Vec<Step>, Stopped> {
-    // One session of the target's is the run's own.
-    let most_writers = config.settings.max_target_connections.saturating_sub(1);
+    // A run has sessions of its own in the target, and one that builds.
+    let others = config.control_connections() + 1;
+    let most_writers = config.settings.max_target_connections.saturating_sub(others).max(1);
     let own = own(config);
     let mut steps: Vec<Step> = settings_to_try(own, most_writers)
         .into_iter()
