@@ -32,7 +32,7 @@ pub use error::ActuateError;
 
 use crate::config::Target;
 use crate::docker::Engine;
-use crate::model::{Activation, Arm, Found, Intent, LimitKind, Place, Plan};
+use crate::model::{Activation, Arm, Found, Intent, LimitKind, Place, Plan, Setting};
 use crate::postgres::pgbouncer;
 use fail::fail_point;
 use line_edit::Syntax;
@@ -59,6 +59,18 @@ impl Actuator {
     pub fn new(target: &Target) -> Self {
         let engine = target.container.as_ref().map(|container| Arc::new(Engine::new(container)));
         Self { target: target.clone(), restarter: Restarter::new(target, engine.clone()), engine }
+    }
+
+    /// Whether the server has a parameter's value from the file that the change was written into; `None`: it names no
+    /// file.
+    pub async fn comes_from_its_file(
+        &self,
+        setting: &Setting,
+        plan: &Plan,
+        intent: &Intent,
+        pg: &Client,
+    ) -> Result<Option<bool>, ActuateError> {
+        verify::comes_from_its_file(pg, setting, plan, intent).await
     }
 
     /// Reads the plan's place, computes the change and makes the backup in `backup_folder` (`BACKUPS/YYYYMMDD_HHMMSS`;

@@ -25,12 +25,7 @@ pub(super) async fn in_effect(
     arm: Arm,
 ) -> Result<(), ActuateError> {
     server::is_the_one(pg, intent.system_identifier).await?;
-    let map = match &plan.place {
-        Place::PostgresqlConf(main) => {
-            PathMap::new(main, server::path_setting(pg, "config_file").await?.as_deref())
-        }
-        _ => PathMap::default(),
-    };
+    let map = path_map(pg, plan).await?;
     let wanted = wanted(plan, intent, arm);
     let deadline = Instant::now() + TAKES_EFFECT_WITHIN;
     loop {
@@ -51,6 +46,27 @@ pub(super) async fn in_effect(
         }
         sleep(ASK_EVERY).await;
     }
+}
+
+/// Where the server's files are here.
+async fn path_map(pg: &Client, plan: &Plan) -> Result<PathMap, ActuateError> {
+    Ok(match &plan.place {
+        Place::PostgresqlConf(main) => {
+            PathMap::new(main, server::path_setting(pg, "config_file").await?.as_deref())
+        }
+        _ => PathMap::default(),
+    })
+}
+
+/// Whether the server has this value from the file that the change was written into; `None`: it names no file.
+pub(super) async fn comes_from_its_file(
+    pg: &Client,
+    setting: &Setting,
+    plan: &Plan,
+    intent: &Intent,
+) -> Result<Option<bool>, ActuateError> {
+    let Some(file) = &setting.sourced.file else { return Ok(None) };
+    Ok(Some(is_the_file(file, plan, intent, &path_map(pg, plan).await?)))
 }
 
 fn not_in_effect(intent: &Intent, wanted: &[String], found: &str, why: &str) -> ActuateError {

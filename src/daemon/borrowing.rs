@@ -17,7 +17,6 @@ use crate::decide::{Lending, Loans};
 use crate::model::{Found, PgValue, Phase, Setting, Trial};
 use crate::postgres::settings;
 use crate::trial::Event;
-use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 /// What came of borrowing.
@@ -203,17 +202,17 @@ impl Session {
             return false;
         }
         let Ok(client) = self.postgres.client().await else { return false };
-        let setting = settings::read_one(client, &trial.plan.parameter).await;
-        setting.ok().flatten().is_some_and(|setting| is_of_others(trial, &setting))
+        let Ok(Some(setting)) = settings::read_one(client, &trial.plan.parameter).await else { return false };
+        let from_its_file = self.actuator.comes_from_its_file(&setting, &trial.plan, intent, client).await;
+        is_of_others(trial, &setting, from_its_file.ok().flatten())
     }
 }
 
 /// Whether the server's value is somebody else's, and not what a reload has yet to take away: it is neither what was
-/// borrowed nor what it was before; or one of ALTER SYSTEM and the file had the loan, and the other one it is from.
-fn is_of_others(trial: &Trial, setting: &Setting) -> bool {
-    let is_auto = |file: &Path| file.ends_with("postgresql.auto.conf");
-    let from = setting.sourced.file.as_deref().zip(trial.intent.as_ref());
-    if from.is_some_and(|(from, intent)| is_auto(from) != is_auto(&intent.file)) {
+/// borrowed nor what it was before; or it is from another file than the loan's. `from_its_file`: whether it is from the
+/// loan's, where that is known.
+fn is_of_others(trial: &Trial, setting: &Setting, from_its_file: Option<bool>) -> bool {
+    if from_its_file == Some(false) {
         return true;
     }
     let read = |text: &str| PgValue::parse(text, setting).ok();
@@ -245,7 +244,7 @@ mod tests {
     fn a_value_of_somebody_else_is_told_from_one_that_is_yet_to_go() {
         let mut loan = fixtures::kept("shop");
         (loan.plan.from, loan.plan.to) = (Some("1GB".to_owned()), "8GB".to_owned());
-        let is_of_others = |value: &str, file: Option<&str>| {
+        let is_of_others = |value: &str, from_its_file: Option<bool>| {
             let setting = Setting {
                 name: "max_wal_size".into(),
                 value: value.into(),
@@ -255,20 +254,20 @@ mod tests {
                 min: Some(2.0),
                 max: Some(2_147_483_647.0),
                 enumvals: vec![],
-                sourced: Sourced { source: "file".into(), file: file.map(Into::into), line: None },
+                sourced: Sourced { source: "configuration file".into(), file: None, line: None },
                 reset_value: value.into(),
                 boot_value: "1024".into(),
                 pending_restart: false,
             };
-            super::is_of_others(&loan, &setting)
+            super::is_of_others(&loan, &setting, from_its_file)
         };
         assert!(is_of_others("3072", None));
         // A reload that has not come yet, or that an error in the file keeps away.
         assert!(!is_of_others("8192", None));
-        assert!(!is_of_others("8192", Some("/srv/pg/postgresql.conf")));
+        assert!(!is_of_others("8192", Some(true)));
         assert!(!is_of_others("1024", None));
         assert!(!is_of_others("nonsense", None), "what cannot be read says nothing");
-        // A person has set the same as the loan.
-        assert!(is_of_others("8192", Some("/srv/pg/postgresql.auto.conf")));
+        // A person has set the same as the loan, in another file.
+        assert!(is_of_others("8192", Some(false)));
     }
 }

@@ -9,7 +9,7 @@
 use super::{say, session};
 use crate::cli::{EXIT_BAD_CONFIG, EXIT_FAILED};
 use crate::config::{self, Config, MigrationConfig};
-use crate::daemon::{Borrowed, Guards, Lock, Progress, Reporter, Session, SessionError};
+use crate::daemon::{Borrowed, Guards, Lock, LockError, Progress, Reporter, Session, SessionError};
 use crate::migrate::run::{Beside, Leased, Report};
 use crate::model::Trial;
 use crate::postgres::{connect, server};
@@ -40,8 +40,8 @@ struct Acting {
 
 /// Why levers are not pulled.
 enum Hindrance {
-    /// For people.
-    Other(String),
+    /// For people; and whether something that an earlier run has borrowed stays for it.
+    Other { why: String, owes: bool },
     /// What an earlier run has borrowed cannot be given back.
     Owed(Box<SessionError>),
 }
@@ -90,12 +90,15 @@ pub(super) async fn open(migration: &MigrationConfig) -> Result<Option<(Beside, 
         }
         Same::Unknown(why) => {
             let why = format!("it cannot be told whether lever_config is about this target: {why}");
-            Err(Hindrance::Other(why))
+            Err(hindered(&config, why))
         }
     };
     match &acting {
         Ok(_) => {}
-        Err(Hindrance::Other(why)) => tracing::warn!("the target's levers are not pulled: {why}"),
+        Err(Hindrance::Other { why, owes: false }) => {
+            tracing::warn!("the target's levers are not pulled: {why}");
+        }
+        Err(Hindrance::Other { why, owes: true }) => tracing::error!("{}", not_given_back(why)),
         Err(Hindrance::Owed(error)) => {
             tell_owed(error);
             tracing::warn!("the target's levers are not pulled while an earlier run has some");
@@ -216,16 +219,33 @@ async fn same_server(migration: &MigrationConfig, config: &Config) -> Same {
     }
 }
 
+/// Nobody can act now, and nobody else does.
+fn hindered(config: &Arc<Config>, why: String) -> Hindrance {
+    let has_borrowed = || Session::open(Arc::clone(config), to_log())?.has_borrowed();
+    // A ledger that cannot be read was told, or is told.
+    Hindrance::Other { why, owes: config.paths.ledger.exists() && has_borrowed().unwrap_or(false) }
+}
+
+fn not_given_back(why: &str) -> String {
+    format!(
+        "what an earlier run has borrowed of the target's levers is NOT given back, and none is pulled: {why}"
+    )
+}
+
 /// Takes the right to act, and settles what an earlier run has left.
 async fn act(config: &Arc<Config>) -> Result<Acting, Hindrance> {
-    let lock = Lock::take(&config.paths.lock).map_err(|error| Hindrance::Other(error.to_string()))?;
+    let lock = Lock::take(&config.paths.lock).map_err(|error| match &error {
+        // Whoever acts gives back.
+        LockError::Held { .. } => Hindrance::Other { why: error.to_string(), owes: false },
+        LockError::Unusable { .. } => hindered(config, error.to_string()),
+    })?;
     let opened = Session::open(Arc::clone(config), to_log());
-    let mut session = opened.map_err(|error| Hindrance::Other(error.to_string()))?;
+    let mut session = opened.map_err(|error| hindered(config, error.to_string()))?;
     let back = session.give_back_borrowed(GONE).await.map_err(|error| match error {
         owed @ (SessionError::NotReturned { .. } | SessionError::Stuck { .. }) => {
             Hindrance::Owed(Box::new(owed))
         }
-        other => Hindrance::Other(other.to_string()),
+        other => hindered(config, other.to_string()),
     })?;
     tell_back(&back);
     Ok(Acting { session, _lock: lock })
@@ -240,7 +260,8 @@ async fn pull(
 ) -> Told {
     let mut acting = match acting {
         Ok(acting) => acting,
-        Err(Hindrance::Other(_)) => return Told::default(),
+        Err(Hindrance::Other { owes: false, .. }) => return Told::default(),
+        Err(Hindrance::Other { why, .. }) => return Told { notes: vec![not_given_back(&why)], owes: true },
         Err(Hindrance::Owed(error)) => return Told { notes: vec![error.to_string()], owes: true },
     };
     // It got no lease: nothing was pulled for it.
@@ -394,11 +415,24 @@ mod tests {
         assert!(told.is_settled());
     }
 
+    fn nobody(owes: bool) -> Hindrance {
+        Hindrance::Other { why: "no right".to_owned(), owes }
+    }
+
+    #[tokio::test]
+    async fn what_is_owed_is_told_also_where_nobody_can_act() {
+        let (_begun, leased) = oneshot::channel();
+        let around = Around { leased, guards: None, acting: Err(nobody(true)) };
+        let (ended, told) = super::around(Some(around), async { 7 }, &CancellationToken::new()).await;
+        assert_eq!((ended, told.is_settled()), (7, false));
+        assert_eq!(told.notes, [not_given_back("no right")]);
+    }
+
     #[tokio::test]
     async fn a_run_that_got_no_lease_pulls_nothing() {
         let (begun, leased) = oneshot::channel();
         let beside = Beside { leased: begun, levels: None };
-        let none = Around { leased, guards: None, acting: Err(Hindrance::Other(String::new())) };
+        let none = Around { leased, guards: None, acting: Err(nobody(false)) };
         let work = async {
             drop(beside);
             7
