@@ -31,6 +31,8 @@ pub struct Catalog {
     pub partitioned: Vec<Partitioned>,
     /// Types that users made, each after those that it needs (in the order of their creation).
     pub types: Vec<UserType>,
+    /// What was said of all else; tables, columns, partitions and views have their comments with them.
+    pub comments: Vec<Comment>,
     /// What is there and cannot be moved, or becomes something else.
     pub remarks: Vec<Remark>,
 }
@@ -85,6 +87,68 @@ pub struct UserType {
     pub kind: String,
     /// The statement that makes it; `None`: there is no simple one.
     pub definition: Option<String>,
+}
+
+/// What was said of something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Comment {
+    /// Of what.
+    pub of: Commented,
+    /// What was said; never empty.
+    pub text: String,
+}
+
+/// What was said something of, by its names in the source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Commented {
+    /// A schema.
+    Schema(String),
+    /// A type, by its name as [`UserType`] has it.
+    Type(String),
+    /// An attribute of a composite type.
+    Attribute {
+        /// The type, by its name as [`UserType`] has it.
+        of: String,
+        /// Its own name.
+        name: String,
+    },
+    /// A check of a domain.
+    DomainCheck {
+        /// The domain, by its name as [`UserType`] has it.
+        of: String,
+        /// Its own name.
+        name: String,
+    },
+    /// An index; also one that a constraint stands on, which may have another comment than the constraint.
+    Index {
+        /// Its table or materialised view.
+        of: TableName,
+        /// Its own name.
+        name: String,
+    },
+    /// A primary key, a unique constraint, an exclusion, a check or a foreign key.
+    Constraint {
+        /// Its table.
+        of: TableName,
+        /// Its own name.
+        name: String,
+    },
+    /// A sequence of its own.
+    Sequence(TableName),
+    /// The sequence that comes with a column.
+    ColumnSequence {
+        /// The column's table.
+        of: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A column of a view or a materialised view.
+    ViewColumn {
+        /// The view.
+        of: TableName,
+        /// Its own name.
+        name: String,
+    },
 }
 
 /// Something that is there and is not moved, or not as it is.

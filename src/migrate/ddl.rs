@@ -13,6 +13,7 @@
 
 mod column_types;
 mod columns;
+mod comments;
 mod constraints;
 mod existing;
 mod expression;
@@ -30,7 +31,7 @@ mod tables;
 mod typed;
 mod views;
 
-use super::catalog::{Partitioned, UserType};
+use super::catalog::{Comment, Partitioned, UserType};
 use super::quote;
 use super::schema::{Schema, TableName};
 use super::types::{Engine, NoteKind};
@@ -92,7 +93,7 @@ pub enum Kind {
     NextValue,
     /// Makes a view.
     View,
-    /// Says something of a table, a column or a view.
+    /// Says something of what was made.
     Comment,
 }
 
@@ -133,6 +134,8 @@ pub struct Options {
     pub schemas: BTreeMap<String, String>,
     /// Types to make, each after those that it needs. A type without a definition must exist.
     pub types: Vec<UserType>,
+    /// What was said of all but tables, columns, partitions and views. What it is on may be left out.
+    pub comments: Vec<Comment>,
     /// How tables are partitioned, with PostgreSQL as the source. Those of other tables count for nothing.
     pub partitioned: Vec<Partitioned>,
     /// Whether to build indexes that are not unique. Unique ones are always built.
@@ -151,6 +154,7 @@ impl Options {
             mode,
             schemas: BTreeMap::new(),
             types: Vec::new(),
+            comments: Vec::new(),
             partitioned: Vec::new(),
             indexes: true,
             foreign_keys: true,
@@ -203,6 +207,7 @@ pub fn plan(schema: &Schema, options: &Options) -> Ddl {
     sequences::next_values(&layout, &mut out);
     tables::comments(&layout, &mut out);
     views::views(&layout, &mut out);
+    comments::comments(&layout, &mut out);
     index_names::must_be_free(&mut out);
     // What was written of one phase stays in its order, but names are free only behind the drops.
     out.statements.sort_by_key(|statement| {

@@ -7,7 +7,7 @@
 //! Decisions: tables are numbered by size, the largest first, since they are begun in that order and their indexes take
 //! longest. A type that the target cannot have stops the run: to leave a table out is a person's choice.
 
-use super::catalog::{Catalog, Partitioned, Relation, Remark, UserType};
+use super::catalog::{Catalog, Relation, Remark};
 use super::ddl::{self, Ddl, Note, Options, Phase, RefusedColumn, TargetColumn};
 use super::schema::{Table, TableName};
 use super::selection::{Case, List, Selection};
@@ -95,7 +95,7 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
         DatabaseEngine::Postgres => Engine::Postgres,
         DatabaseEngine::MySql | DatabaseEngine::MariaDb => Engine::MySql,
     };
-    let Catalog { mut schema, relations, types, mut remarks, partitioned } = catalog;
+    let Catalog { mut schema, relations, types, comments, mut remarks, partitioned } = catalog;
     let wanted = |name: &TableName| name.schema == config.source.schema;
     for tree in partitioned.iter().filter(|tree| !wanted(&tree.table)) {
         let of = super::quote::shown(&tree.table);
@@ -110,7 +110,7 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
     schema.sequences.retain(|sequence| wanted(&sequence.name));
     let case = if engine == Engine::Postgres { Case::Matters } else { Case::Ignored };
     let selected = Selection::new(&config.settings.tables, case).apply(schema);
-    let options = options_of(engine, config, types, partitioned);
+    let options = Options { types, comments, partitioned, ..options_of(engine, config) };
     let ddl = ddl::plan(&selected.schema, &options);
     if !ddl.refused.is_empty() {
         return Err(PlanError::Refused { refused: ddl.refused });
@@ -147,12 +147,7 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
     })
 }
 
-fn options_of(
-    engine: Engine,
-    config: &MigrationConfig,
-    types: Vec<UserType>,
-    partitioned: Vec<Partitioned>,
-) -> Options {
+fn options_of(engine: Engine, config: &MigrationConfig) -> Options {
     let settings = &config.settings;
     let mut schemas = BTreeMap::new();
     if config.source.schema != config.target.schema {
@@ -160,8 +155,6 @@ fn options_of(
     }
     Options {
         schemas,
-        types,
-        partitioned,
         indexes: settings.create_indexes,
         foreign_keys: settings.create_foreign_keys,
         checks: settings.create_check_constraints,

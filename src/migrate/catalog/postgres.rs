@@ -1,6 +1,6 @@
 //! A PostgreSQL's catalog, 12 to 18: its own catalogs in, a [`Catalog`] out.
 //!
-//! Ten queries in one transaction that is rolled back, whatever the number of tables. Then the sequences' present
+//! Eleven queries in one transaction that is rolled back, whatever the number of tables. Then the sequences' present
 //! values, 500 to a query and each query on its own: reading a sequence locks it until the end of its transaction, and
 //! ten thousand locks at once would fill the server's lock table. Values of sequences obey no snapshot anyway; whoever
 //! moves a live database reads them again once it has its snapshot ([`next_values`]).
@@ -16,6 +16,7 @@
 //! key for a migration. What is not valid (an index that failed to build) or not enforced is left out.
 
 mod assemble;
+mod comments;
 mod constraint;
 mod queries;
 mod rows;
@@ -24,7 +25,8 @@ use super::Catalog;
 use crate::migrate::schema::TableName;
 use crate::postgres::PostgresError;
 use rows::{
-    ColumnRow, ConstraintRow, IndexRow, OtherRow, RelationRow, Rows, SequenceRow, SequenceValueRow, ViewRow,
+    ColumnRow, CommentRow, ConstraintRow, IndexRow, OtherRow, RelationRow, Rows, SequenceRow,
+    SequenceValueRow, ViewRow,
 };
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
@@ -91,6 +93,8 @@ async fn rows_of(client: &Client) -> Result<Rows, PostgresError> {
     let doing = "reading which view reads which";
     let view_reads = rows::ask(client, doing, queries::VIEW_READS, rows::view_read_of).await?;
     let types = rows::ask(client, "reading the source's types", queries::TYPES, rows::type_of).await?;
+    let doing = "reading the source's comments";
+    let comments = rows::ask(client, doing, queries::COMMENTS, CommentRow::of).await?;
     let others =
         rows::ask(client, "reading what the source holds besides", queries::OTHERS, OtherRow::of).await?;
     Ok(Rows {
@@ -105,6 +109,7 @@ async fn rows_of(client: &Client) -> Result<Rows, PostgresError> {
         views,
         view_reads,
         types,
+        comments,
         others,
     })
 }

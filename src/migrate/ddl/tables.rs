@@ -2,11 +2,11 @@
 //!
 //! Goes in: the layout. Comes out: `CREATE SCHEMA`, `CREATE TYPE`, `CREATE TABLE`, `COMMENT`. Always holds: a table is
 //! made without a key, an index or a check but what its columns say: those come when the rows are there. A partitioned
-//! table is made with all its partitions behind it.
+//! table is made with all its partitions behind it. A schema or a type that was there keeps its own comment.
 
 use super::columns::definition;
 use super::layout::{Laid, Layout};
-use super::{Kind, Out, Phase, indexes, partition_indexes, partitions, sequences, unless};
+use super::{Kind, Out, Phase, comments, indexes, partition_indexes, partitions, sequences, unless};
 use crate::migrate::quote::{identifier, literal, qualified, shown};
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ pub(super) fn schemas(layout: &Layout<'_>, out: &mut Out) {
     let names: BTreeSet<&String> = layout.schemas.values().collect();
     for name in names {
         let found = format!("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = {}", literal(name));
-        let sql = unless(&found, &format!("CREATE SCHEMA {}", identifier(name)));
+        let comment = comments::on_schema(layout, name, out);
+        let sql = unless(&found, &format!("CREATE SCHEMA {}{comment}", identifier(name)));
         out.say(Phase::BeforeLoad, Kind::Schema, None, sql, format!("schema {name}"));
     }
 }
@@ -27,7 +28,8 @@ pub(super) fn types(layout: &Layout<'_>, out: &mut Out) {
         match (layout.renaming.apply(&user.name), layout.renaming.apply(definition)) {
             (Ok(name), Ok(definition)) => {
                 let found = format!("SELECT 1 WHERE pg_catalog.to_regtype({}) IS NOT NULL", literal(&name));
-                let sql = unless(&found, &definition);
+                let comments = comments::on_type(layout, user, &name);
+                let sql = unless(&found, &format!("{definition}{comments}"));
                 out.say(Phase::BeforeLoad, Kind::Type, None, sql, format!("type {name}"));
             }
             (Err(why), _) | (_, Err(why)) => {

@@ -311,5 +311,10 @@ const WHOLE: &[(&str, &str)] = &[
          SELECT 'moods', CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM moods_id_seq UNION ALL \
          SELECT sequencename, start_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1",
     ),
-    ("comments", "SELECT obj_description('orders'::regclass), obj_description('events_2023'::regclass)"),
+    (
+        "comments",
+        "SELECT pg_describe_object(classoid, objoid, objsubid), description FROM pg_description \
+         WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, objsubid) NOT LIKE '%leverd_migration%' \
+         ORDER BY 1",
+    ),
 ];

@@ -116,4 +116,41 @@ SELECT nextval('own_sequence');
 CREATE VIEW large_orders AS
 SELECT o.id, c.name FROM orders AS o JOIN customers AS c ON c.id = o.customer_id WHERE o.total > 1000;
 CREATE MATERIALIZED VIEW per_day AS SELECT (at AT TIME ZONE 'UTC')::date AS day, count(*) FROM orders GROUP BY 1;
+
+-- What is said of things: each has a comment of its own, also a constraint and the index that it stands on.
+CREATE SCHEMA kinds;
+CREATE TYPE kinds.place AS (street text, number integer);
+CREATE DOMAIN kinds.positive AS integer CONSTRAINT above CHECK (value > 0);
+CREATE TABLE said (
+    id serial PRIMARY KEY,
+    size kinds.positive,
+    code integer UNIQUE,
+    CONSTRAINT said_twice EXCLUDE USING btree (size WITH =),
+    CONSTRAINT said_code CHECK (code > 0)
+);
+INSERT INTO said (size, code) SELECT g, g FROM generate_series(1, 20) AS g;
+COMMENT ON SCHEMA kinds IS 'types alone';
+COMMENT ON TYPE mood IS 'how they feel';
+COMMENT ON TYPE kinds.place IS 'where it is';
+COMMENT ON COLUMN kinds.place.street IS 'without its number';
+COMMENT ON DOMAIN kinds.positive IS 'never zero';
+COMMENT ON CONSTRAINT above ON DOMAIN kinds.positive IS 'why it is never zero';
+COMMENT ON SEQUENCE said_id_seq IS 'the column''s';
+COMMENT ON SEQUENCE customers_id_seq IS 'an identity''s';
+COMMENT ON SEQUENCE own_sequence IS E'nobody''s, with a \\ in it';
+COMMENT ON INDEX said_pkey IS 'the index of the key';
+COMMENT ON CONSTRAINT said_pkey ON said IS 'the key';
+COMMENT ON INDEX said_code_key IS 'the index of the unique one';
+COMMENT ON CONSTRAINT said_code_key ON said IS 'the unique one';
+COMMENT ON CONSTRAINT said_twice ON said IS 'no two';
+COMMENT ON CONSTRAINT said_code ON said IS 'a check';
+COMMENT ON CONSTRAINT steps_place_key ON steps IS 'deferrable';
+COMMENT ON INDEX orders_by_note IS 'by its lower letters';
+COMMENT ON CONSTRAINT orders_customer_id_fkey ON orders IS 'who bought';
+COMMENT ON INDEX events_by_word IS 'of all partitions';
+COMMENT ON CONSTRAINT events_pkey ON events IS 'of all partitions';
+COMMENT ON CONSTRAINT says_something ON events IS 'of all partitions';
+COMMENT ON VIEW large_orders IS 'above 1000';
+COMMENT ON COLUMN large_orders.name IS 'the customer''s';
+COMMENT ON COLUMN per_day.day IS 'in UTC';
 ANALYZE;

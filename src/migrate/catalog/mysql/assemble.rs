@@ -53,6 +53,7 @@ pub fn assemble(flavour: Flavour, rows: &Rows) -> Catalog {
         relations,
         partitioned: Vec::new(),
         types: Vec::new(),
+        comments: Vec::new(),
         remarks: draft.remarks,
     }
 }

@@ -1,6 +1,7 @@
 //! Rows of PostgreSQL's catalogs put together. Pure: the same rows give the same catalog, in whatever order they came
 //! (columns come in theirs).
 
+use super::comments::comments_of;
 use super::constraint;
 use super::rows::{ColumnRow, ConstraintRow, IndexRow, RelationRow, Rows, SequenceRow, SequenceValueRow};
 use crate::migrate::catalog::{Catalog, Draft, Partition, Partitioned, Relation, in_reading_order};
@@ -44,6 +45,7 @@ pub(super) fn assemble(rows: &Rows) -> Catalog {
         relations,
         partitioned,
         types: rows.types.clone(),
+        comments: comments_of(rows, &sequences.with_a_column),
         remarks: draft.remarks,
     }
 }

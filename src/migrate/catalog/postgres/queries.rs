@@ -185,6 +185,65 @@ pub(super) const TYPES: &str = concat!(
     " ORDER BY t.oid"
 );
 
+/// What was said of all but tables, views and columns of tables: kind, schema, what it belongs to, name, text. Those of
+/// partitions' own indexes and constraints are not in it. `public` is born with a comment, which nobody said.
+pub(super) const COMMENTS: &str = concat!(
+    "SELECT 'schema', n.nspname::text, n.nspname::text, n.nspname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_namespace n ON n.oid = d.objoid \
+       WHERE d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+       AND d.description <> 'standard public schema' AND ",
+    of_a_user!("pg_namespace", "n.oid"),
+    " UNION ALL SELECT 'type', n.nspname::text, pg_catalog.format_type(t.oid, NULL), \
+         t.typname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_type t ON t.oid = d.objoid \
+       JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+       LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid \
+       WHERE d.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass \
+       AND (t.typtype IN ('e', 'd', 'r') OR (t.typtype = 'c' AND c.relkind = 'c')) AND ",
+    of_a_user!("pg_type", "t.oid"),
+    " UNION ALL SELECT 'attribute', n.nspname::text, pg_catalog.format_type(t.oid, NULL), \
+         a.attname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND c.relkind = 'c' \
+       JOIN pg_catalog.pg_type t ON t.oid = c.reltype \
+       JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND NOT a.attisdropped \
+       WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid > 0 AND ",
+    of_a_user!("pg_type", "t.oid"),
+    " UNION ALL SELECT 'domain check', n.nspname::text, pg_catalog.format_type(t.oid, NULL), \
+         k.conname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_constraint k ON k.oid = d.objoid AND k.contype = 'c' \
+       JOIN pg_catalog.pg_type t ON t.oid = k.contypid \
+       JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+       WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND ",
+    of_a_user!("pg_type", "t.oid"),
+    " UNION ALL SELECT 'index', n.nspname::text, c.relname::text, ic.relname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_index i ON i.indexrelid = d.objoid AND d.objsubid = 0 \
+       JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
+       JOIN pg_catalog.pg_class c ON c.oid = i.indrelid AND NOT c.relispartition \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'constraint', n.nspname::text, c.relname::text, k.conname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_constraint k ON k.oid = d.objoid \
+       JOIN pg_catalog.pg_class c ON c.oid = k.conrelid AND NOT c.relispartition \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass \
+       AND k.contype IN ('p', 'u', 'x', 'c', 'f') AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'sequence', n.nspname::text, c.relname::text, c.relname::text, d.description \
+       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND c.relkind = 'S' \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'view column', n.nspname::text, c.relname::text, a.attname::text, d.description \
+       FROM pg_catalog.pg_description d \
+       JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND c.relkind IN ('v', 'm') \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid \
+       WHERE d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid > 0 AND ",
+    of_a_user!("pg_class", "c.oid")
+);
+
 /// What a move leaves behind, by kind: how many, and a few names.
 pub(super) const OTHERS: &str = concat!(
     "SELECT o.kind, pg_catalog.count(*), (pg_catalog.array_agg(o.name ORDER BY o.name))[1:5] FROM (\
@@ -251,31 +310,32 @@ pub(super) const OTHERS: &str = concat!(
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
        WHERE c.relkind IN ('r', 'p', 'm') AND c.relreplident <> 'd' AND ",
     of_a_user!("pg_class", "c.oid"),
-    " UNION ALL SELECT 'comments on indexes, sequences and columns of views', \
-         pg_catalog.format('%I.%I', n.nspname, c.relname) \
+    " UNION ALL SELECT 'comments on indexes of single partitions', \
+         pg_catalog.format('%I.%I', n.nspname, ic.relname) \
        FROM pg_catalog.pg_description d \
-       JOIN pg_catalog.pg_class c ON c.oid = d.objoid AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+       JOIN pg_catalog.pg_index i ON i.indexrelid = d.objoid \
+         AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+       JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
+       JOIN pg_catalog.pg_class c ON c.oid = i.indrelid AND c.relispartition \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-       WHERE (c.relkind IN ('i', 'I', 'S') OR (c.relkind IN ('v', 'm') AND d.objsubid > 0)) AND ",
+       WHERE d.objsubid = 0 AND ",
     of_a_user!("pg_class", "c.oid"),
-    " UNION ALL SELECT 'comments on constraints', pg_catalog.format('%I.%I.%I', n.nspname, c.relname, k.conname) \
+    " UNION ALL SELECT 'comments on constraints of single partitions, and on NOT NULL', \
+         pg_catalog.format('%I.%I.%I', n.nspname, c.relname, k.conname) \
        FROM pg_catalog.pg_description d JOIN pg_catalog.pg_constraint k ON k.oid = d.objoid \
          AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass \
        JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-       WHERE true AND ",
+       WHERE (c.relispartition OR k.contype NOT IN ('p', 'u', 'x', 'c', 'f')) AND ",
     of_a_user!("pg_class", "c.oid"),
-    " UNION ALL SELECT 'comments on types', pg_catalog.format('%I.%I', n.nspname, t.typname) \
+    " UNION ALL SELECT 'comments on types that come with something else', \
+         pg_catalog.format('%I.%I', n.nspname, t.typname) \
        FROM pg_catalog.pg_description d JOIN pg_catalog.pg_type t ON t.oid = d.objoid \
          AND d.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass \
        JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-       WHERE true AND ",
+       LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid \
+       WHERE t.typtype NOT IN ('e', 'd', 'r') AND (t.typtype <> 'c' OR c.relkind <> 'c') AND ",
     of_a_user!("pg_type", "t.oid"),
-    " UNION ALL SELECT 'comments on schemas', pg_catalog.format('%I', n.nspname) \
-       FROM pg_catalog.pg_description d JOIN pg_catalog.pg_namespace n ON n.oid = d.objoid \
-         AND d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-       WHERE d.description <> 'standard public schema' AND ",
-    of_a_user!("pg_namespace", "n.oid"),
     " UNION ALL SELECT 'extensions', x.extname::text FROM pg_catalog.pg_extension x WHERE x.extname <> 'plpgsql' \
       UNION ALL SELECT 'publications', p.pubname::text FROM pg_catalog.pg_publication p \
       UNION ALL SELECT 'event triggers', v.evtname::text FROM pg_catalog.pg_event_trigger v \

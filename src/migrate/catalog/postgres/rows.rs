@@ -25,6 +25,7 @@ pub(super) struct Rows {
     /// (the view that reads, the view that it reads).
     pub(super) view_reads: Vec<(u32, u32)>,
     pub(super) types: Vec<UserType>,
+    pub(super) comments: Vec<CommentRow>,
     pub(super) others: Vec<OtherRow>,
 }
 
@@ -137,6 +138,18 @@ pub(super) struct ViewRow {
     pub(super) query: String,
     pub(super) options: Option<String>,
     pub(super) comment: Option<String>,
+}
+
+/// What was said of something that is neither a table nor a view nor a column of a table.
+#[derive(Debug, Clone)]
+pub(super) struct CommentRow {
+    /// `schema`, `type`, `attribute`, `domain check`, `index`, `constraint`, `sequence` or `view column`.
+    pub(super) kind: String,
+    pub(super) schema: String,
+    /// What it belongs to; a type's name with its schema. Of what belongs to nothing its own name.
+    pub(super) of: String,
+    pub(super) name: String,
+    pub(super) text: String,
 }
 
 /// Things of one kind that are not moved.
@@ -277,6 +290,18 @@ impl ViewRow {
             query: row.try_get(4)?,
             options: row.try_get(5)?,
             comment: row.try_get(6)?,
+        })
+    }
+}
+
+impl CommentRow {
+    pub(super) fn of(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            kind: row.try_get(0)?,
+            schema: row.try_get(1)?,
+            of: row.try_get(2)?,
+            name: row.try_get(3)?,
+            text: row.try_get(4)?,
         })
     }
 }

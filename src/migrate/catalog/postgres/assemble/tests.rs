@@ -1,8 +1,9 @@
 //! The assembly on made-up rows, and what each query must not forget.
 
 use super::super::queries;
-use super::super::rows::{OtherRow, ViewRow, values_statement};
+use super::super::rows::{CommentRow, OtherRow, ViewRow, values_statement};
 use super::*;
+use crate::migrate::catalog::Commented;
 use crate::migrate::quote;
 
 fn name(of: &str) -> TableName {
@@ -403,6 +404,49 @@ fn views_come_after_those_that_they_read() {
 }
 
 #[test]
+fn a_comment_knows_what_it_is_on() {
+    let mut rows = rows();
+    rows.relations = vec![relation(1, "t")];
+    rows.columns = vec![ColumnRow { identity: "a".to_owned(), ..column(1, 1, "id", "bigint") }];
+    rows.sequences = vec![sequence(10, "t_id_seq", Some((1, 1))), sequence(11, "own", None)];
+    let comment = |kind: &str, of: &str, own: &str, text: &str| CommentRow {
+        kind: kind.to_owned(),
+        schema: "public".to_owned(),
+        of: of.to_owned(),
+        name: own.to_owned(),
+        text: text.to_owned(),
+    };
+    rows.comments = vec![
+        comment("view column", "v", "x", "a"),
+        comment("sequence", "own", "own", "b"),
+        comment("sequence", "t_id_seq", "t_id_seq", "c"),
+        comment("constraint", "t", "t_pkey", "d"),
+        comment("index", "t", "t_pkey", "e"),
+        comment("domain check", "public.positive", "above", "f"),
+        comment("attribute", "public.place", "street", "g"),
+        comment("type", "public.place", "place", "h"),
+        comment("schema", "public", "public", "i"),
+        comment("index", "t", "silent", ""),
+    ];
+    let (of, own) = (name("t"), |name: &str| name.to_owned());
+    let expected = [
+        (Commented::Schema(own("public")), "i"),
+        (Commented::Type(own("public.place")), "h"),
+        (Commented::Attribute { of: own("public.place"), name: own("street") }, "g"),
+        (Commented::DomainCheck { of: own("public.positive"), name: own("above") }, "f"),
+        (Commented::Index { of: of.clone(), name: own("t_pkey") }, "e"),
+        (Commented::Constraint { of: of.clone(), name: own("t_pkey") }, "d"),
+        (Commented::Sequence(name("own")), "b"),
+        (Commented::ColumnSequence { of, column: own("id") }, "c"),
+        (Commented::ViewColumn { of: name("v"), name: own("x") }, "a"),
+    ];
+    let comments = assemble(&rows).comments;
+    let found: Vec<(Commented, &str)> =
+        comments.iter().map(|comment| (comment.of.clone(), comment.text.as_str())).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn values_of_many_sequences_are_one_statement() {
     let (a, b) = (sequence(3_000_000_000, "A b", None), sequence(2, "c", None));
     let (schema, first, second) =
@@ -427,6 +471,7 @@ fn every_query_leaves_out_what_is_not_the_users() {
         queries::VIEWS,
         queries::VIEW_READS,
         queries::TYPES,
+        queries::COMMENTS,
         queries::OTHERS,
     ] {
         assert!(query.contains("n.nspname !~ '^pg_'") && query.contains("e.deptype = 'e'"), "{query}");
