@@ -199,6 +199,8 @@ pub struct View {
     pub materialized: bool,
     /// What stands in its `WITH (…)`, as PostgreSQL writes it: `security_barrier=true, check_option=local`.
     pub options: Option<String>,
+    /// Indexes of its stored rows, by name.
+    pub indexes: Vec<Index>,
     /// What was said of it.
     pub comment: Option<String>,
 }

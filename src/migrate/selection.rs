@@ -288,7 +288,14 @@ mod tests {
             |of: &str| Sequence { name: name("public", of), definition: String::new(), next: None };
         let view = |of: &str| {
             let query = "SELECT 1".to_owned();
-            View { name: name("public", of), query, materialized: false, options: None, comment: None }
+            View {
+                name: name("public", of),
+                query,
+                materialized: false,
+                options: None,
+                indexes: Vec::new(),
+                comment: None,
+            }
         };
         let schema = Schema {
             tables: vec![table("public", "customers", &[]), orders],

@@ -18,6 +18,7 @@
 mod assemble;
 mod comments;
 mod constraint;
+mod indexes;
 mod queries;
 mod rows;
 

@@ -85,8 +85,14 @@ impl<'l> Target<'l> {
     fn of(layout: &'l Layout<'_>, of: &Commented) -> Option<Self> {
         match of {
             Commented::Index { of, name } => {
-                let laid = layout.table(of)?;
-                Some(Self::index(laid, index_name(laid, name)?))
+                if let Some(laid) = layout.table(of) {
+                    let name = index_name(laid, name)?;
+                    return Some(Self::index(Some(&laid.source.name), &laid.name, name));
+                }
+                let at = layout.schema.views.iter().position(|view| view.name == *of)?;
+                let indexes = &layout.schema.views.get(at)?.indexes;
+                let own = indexes.iter().position(|index| index.name == *name)?;
+                Some(Self::index(None, layout.views.get(at)?, layout.view_indexes.get(at)?.get(own)?))
             }
             Commented::Constraint { of, name } => {
                 let laid = layout.table(of)?;
@@ -114,18 +120,19 @@ impl<'l> Target<'l> {
         }
     }
 
-    fn index(laid: &'l Laid<'_>, name: &str) -> Self {
-        let own = TableName { schema: laid.name.schema.clone(), name: name.to_owned() };
+    /// `on`: the target's table or view.
+    fn index(table: Option<&'l TableName>, on: &TableName, name: &str) -> Self {
+        let own = TableName { schema: on.schema.clone(), name: name.to_owned() };
         Self {
-            table: Some(&laid.source.name),
+            table,
             what: format!("INDEX {}", qualified(&own)),
             found: format!(
                 "SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = {} AND indrelid = {}",
                 oid_of(&own),
-                oid_of(&laid.name)
+                oid_of(on)
             ),
             said: "pg_catalog.obj_description(indexrelid, 'pg_class')",
-            shown: format!("index {name} of {}", shown(&laid.name)),
+            shown: format!("index {name} of {}", shown(on)),
         }
     }
 

@@ -145,6 +145,12 @@ pub(super) fn tail(layout: &Layout<'_>, laid: &Laid<'_>, index: &Index) -> Resul
     Ok(Tail::Index(of_parts(layout, laid, index)?))
 }
 
+/// What an index of a materialised view is, behind its own name and its view's; as [`tail`].
+pub(super) fn tail_of_view(layout: &Layout<'_>, index: &Index) -> Result<String, String> {
+    let tail = index.definition.as_deref().and_then(after_table_name);
+    layout.renaming.apply(tail.ok_or_else(|| "its definition is not known".to_owned())?)
+}
+
 /// ` USING btree ("a", left("b", 10) DESC) INCLUDE ("c") WHERE …`
 fn of_parts(layout: &Layout<'_>, laid: &Laid<'_>, index: &Index) -> Result<String, String> {
     let method = match (layout.options.engine, index.method.to_ascii_lowercase().as_str()) {

@@ -13,7 +13,7 @@ use super::renaming::{Renaming, first_name};
 use super::{Note, Options};
 use crate::migrate::catalog::Partitioned;
 use crate::migrate::quote::identifier;
-use crate::migrate::schema::{ColumnDefault, Schema, Table, TableName};
+use crate::migrate::schema::{ColumnDefault, Schema, Table, TableName, View};
 use crate::migrate::types::{Engine, Mapped, NoteKind, TypeRefusal, member_check};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +125,8 @@ pub(super) struct Layout<'a> {
     pub(super) sequences: Vec<TableName>,
     /// For each view its name.
     pub(super) views: Vec<TableName>,
+    /// For each view the names of its indexes.
+    pub(super) view_indexes: Vec<Vec<String>>,
     /// The source's schemas, and what they are called.
     pub(super) schemas: BTreeMap<String, String>,
     pub(super) renaming: Renaming,
@@ -159,6 +161,9 @@ impl<'a> Layout<'a> {
         for ((table, mapped), name) in moved.into_iter().zip(tables) {
             laid.push(lay(&mut names, options.engine, table, mapped, name));
         }
+        let view_indexes =
+            schema.views.iter().zip(&views).map(|(view, name)| name_view_indexes(&mut names, view, name));
+        let view_indexes: Vec<Vec<String>> = view_indexes.collect();
         for (table, tree) in laid.iter_mut().zip(trees) {
             let Some(mut tree) = tree else { continue };
             tree.name_indexes(&mut names, table.source);
@@ -180,6 +185,7 @@ impl<'a> Layout<'a> {
             tables: laid,
             sequences,
             views,
+            view_indexes,
             schemas,
             renaming,
             collisions,
@@ -267,6 +273,16 @@ impl Namer<'_> {
     fn take(&mut self, kind: NameKind, space: &Space, name: &str, second: Option<String>) -> String {
         self.names.take(&Wanted { kind, space: space.clone(), table: self.table, name, second })
     }
+}
+
+fn name_view_indexes(names: &mut Names, view: &View, target: &TableName) -> Vec<String> {
+    let space = Space::Relations(target.schema.clone());
+    let mut namer = Namer { names, table: &view.name };
+    let named = view.indexes.iter().map(|index| {
+        let second = format!("{}_{}", target.name, index.name);
+        namer.take(NameKind::Index, &space, &index.name, Some(second))
+    });
+    named.collect()
 }
 
 fn lay<'a>(

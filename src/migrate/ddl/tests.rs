@@ -404,6 +404,7 @@ fn what_is_a_word_of_postgres_is_kept() {
         query: "SELECT 1 AS x".to_owned(),
         materialized: false,
         options: Some("security_invoker=true".to_owned()),
+        indexes: Vec::new(),
         comment: None,
     };
     let schema = Schema { tables: vec![orders], sequences: Vec::new(), views: vec![view] };
@@ -529,6 +530,7 @@ fn views_of_mysqls() {
         query: query.to_owned(),
         materialized: false,
         options: None,
+        indexes: Vec::new(),
         comment: None,
     };
     let views = vec![
@@ -582,6 +584,7 @@ fn views_sequences_and_types_of_postgres() {
                 query: " SELECT orders.id FROM shop.orders;".to_owned(),
                 materialized: false,
                 options: None,
+                indexes: Vec::new(),
                 comment: Some("all".to_owned()),
             },
             View {
@@ -589,6 +592,7 @@ fn views_sequences_and_types_of_postgres() {
                 query: "SELECT ids.id FROM shop.ids".to_owned(),
                 materialized: true,
                 options: None,
+                indexes: Vec::new(),
                 comment: None,
             },
         ],
@@ -638,6 +642,51 @@ fn views_sequences_and_types_of_postgres() {
         ]
     );
     assert_eq!(only(&sql_of(&ddl, Kind::Comment)), "COMMENT ON VIEW \"public\".\"ids\" IS 'all'");
+}
+
+#[test]
+fn a_materialised_views_indexes_come_behind_it() {
+    let of = |of: &str, unique: bool, definition: Option<&str>| Index {
+        unique,
+        definition: definition.map(ToOwned::to_owned),
+        ..index(of, &["id"])
+    };
+    let kept = View {
+        name: name("shop", "kept"),
+        query: "SELECT orders.id FROM shop.orders".to_owned(),
+        materialized: true,
+        options: None,
+        indexes: vec![
+            of("by_day", false, Some("CREATE INDEX by_day ON shop.kept USING brin (shop.day(id))")),
+            of("by_id", true, Some("CREATE UNIQUE INDEX by_id ON shop.kept USING btree (id)")),
+            of("odd", false, None),
+        ],
+        comment: Some("stored".to_owned()),
+    };
+    let mut orders = table("orders", vec![column("id", "integer")]);
+    orders.indexes = vec![index("by_id", &["id"])];
+    let schema = Schema { tables: vec![orders], sequences: Vec::new(), views: vec![kept] };
+    let mut options = Options {
+        schemas: BTreeMap::from([("shop".to_owned(), "public".to_owned())]),
+        ..Options::new(Engine::Postgres, TargetMode::DropRecreate)
+    };
+    let last = |ddl: &Ddl| -> Vec<String> {
+        let last = ddl.statements.iter().filter(|statement| statement.phase == Phase::Last);
+        last.map(|statement| statement.sql.clone()).collect()
+    };
+    let ddl = plan(&schema, &options);
+    assert_eq!(
+        last(&ddl)[1..],
+        [
+            "CREATE INDEX IF NOT EXISTS \"by_day\" ON \"public\".\"kept\" USING brin (\"public\".day(id))",
+            "CREATE UNIQUE INDEX IF NOT EXISTS \"kept_by_id\" ON \"public\".\"kept\" USING btree (id)",
+            "COMMENT ON MATERIALIZED VIEW \"public\".\"kept\" IS 'stored'",
+        ]
+    );
+    assert!(only(&sql_of(&ddl, Kind::FreeNames)).contains("('public', 'kept_by_id', 'kept', false)"));
+    assert_eq!(notes_of(&ddl), ["index odd is left out: its definition is not known"]);
+    options.indexes = false;
+    assert_eq!(last(&plan(&schema, &options)).len(), 3, "what is unique is built all the same");
 }
 
 #[test]

@@ -3,21 +3,23 @@
 //! Goes in: the layout. Comes out: `CREATE VIEW`, in an order in which each finds what it reads. Always holds: a view
 //! of PostgreSQL's keeps its query; of MySQL's only one is translated that reads columns of one table, with a
 //! condition perhaps; any other is left out and told. Whether the functions that a query names exist, only the server
-//! can say.
+//! can say. A materialised view's indexes come right behind it: it is filled as it is made.
 
 use super::expression::{Parser, Scope, same_name};
+use super::indexes::{create, tail_of_view};
 use super::layout::{Laid, Layout};
 use super::mysql_lexer::{Token, tokens};
 use super::tables::said;
 use super::typed::{Ty, Typed};
 use super::{Kind, Out, Phase};
 use crate::migrate::quote::{MAX_NAME_BYTES, clipped, identifier, literal, qualified, shown};
-use crate::migrate::schema::View;
+use crate::migrate::schema::{TableName, View};
 use crate::migrate::types::Engine;
 
 /// Makes the views.
 pub(super) fn views(layout: &Layout<'_>, out: &mut Out) {
-    for (view, name) in layout.schema.views.iter().zip(&layout.views) {
+    for ((view, name), index_names) in layout.schema.views.iter().zip(&layout.views).zip(&layout.view_indexes)
+    {
         let query = match layout.options.engine {
             Engine::Postgres => layout.renaming.apply(view.query.trim().trim_end_matches(';')),
             Engine::MySql => of_one_table(layout, view),
@@ -38,9 +40,28 @@ pub(super) fn views(layout: &Layout<'_>, out: &mut Out) {
             ("VIEW", format!("CREATE OR REPLACE VIEW {own}{with} AS {query}"))
         };
         out.say(Phase::Last, Kind::View, None, sql, format!("view {}", shown(name)));
+        indexes(layout, view, (name, index_names), out);
         if let Some(comment) = said(view.comment.as_deref()) {
             let sql = format!("COMMENT ON {what} {own} IS {}", literal(comment));
             out.say(Phase::Last, Kind::Comment, None, sql, format!("comment on view {}", shown(name)));
+        }
+    }
+}
+
+/// Builds a materialised view's indexes, of its rows that are there. `names`: the view's and theirs.
+fn indexes(layout: &Layout<'_>, view: &View, names: (&TableName, &[String]), out: &mut Out) {
+    let (own, index_names) = names;
+    for (index, name) in view.indexes.iter().zip(index_names) {
+        if !index.unique && !layout.options.indexes {
+            continue;
+        }
+        match tail_of_view(layout, index) {
+            Ok(tail) => {
+                out.builds(own, name, false);
+                let sql = create(own, index.unique, name, &tail);
+                out.say(Phase::Last, Kind::Index, None, sql, format!("index {name} of {}", shown(own)));
+            }
+            Err(why) => out.note(None, format!("index {}", index.name), format!("is left out: {why}")),
         }
     }
 }

@@ -116,6 +116,8 @@ SELECT nextval('own_sequence');
 CREATE VIEW large_orders AS
 SELECT o.id, c.name FROM orders AS o JOIN customers AS c ON c.id = o.customer_id WHERE o.total > 1000;
 CREATE MATERIALIZED VIEW per_day AS SELECT (at AT TIME ZONE 'UTC')::date AS day, count(*) FROM orders GROUP BY 1;
+CREATE UNIQUE INDEX per_day_by_day ON per_day (day);
+CREATE INDEX per_day_by_count ON per_day (count DESC) WHERE count > 1;
 
 -- What is said of things: each has a comment of its own, also a constraint and the index that it stands on.
 CREATE SCHEMA kinds;
@@ -153,4 +155,5 @@ COMMENT ON CONSTRAINT says_something ON events IS 'of all partitions';
 COMMENT ON VIEW large_orders IS 'above 1000';
 COMMENT ON COLUMN large_orders.name IS 'the customer''s';
 COMMENT ON COLUMN per_day.day IS 'in UTC';
+COMMENT ON INDEX per_day_by_count IS 'a stored view''s';
 ANALYZE;

@@ -277,6 +277,7 @@ fn views_of(draft: &mut Draft<String>, rows: &Rows) -> Vec<View> {
             query: row.query.clone(),
             materialized: false,
             options: None,
+            indexes: Vec::new(),
             comment: None,
         };
         views.insert(name, view);

@@ -3,11 +3,12 @@
 
 use super::comments::comments_of;
 use super::constraint;
-use super::rows::{ColumnRow, ConstraintRow, IndexRow, RelationRow, Rows, SequenceRow, SequenceValueRow};
+use super::indexes::add_index;
+use super::rows::{ColumnRow, ConstraintRow, RelationRow, Rows, SequenceRow, SequenceValueRow};
 use crate::migrate::catalog::{Catalog, Draft, Partition, Partitioned, Relation, in_reading_order};
 use crate::migrate::quote::shown;
 use crate::migrate::schema::{
-    Check, Column, ColumnDefault, Counting, ForeignKey, Index, IndexPart, Schema, Sequence, TableName, View,
+    Check, Column, ColumnDefault, Counting, ForeignKey, Index, Schema, Sequence, TableName, View,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -23,15 +24,16 @@ pub(super) fn assemble(rows: &Rows) -> Catalog {
     for row in &rows.columns {
         add_column(&mut draft, row, &mut sequences);
     }
+    let mut of_views = BTreeMap::new();
     for row in &rows.indexes {
-        add_index(&mut draft, row);
+        add_index(&mut draft, row, &mut of_views);
     }
     let names: HashSet<TableName> = draft.tables.iter().map(|table| table.name.clone()).collect();
     for row in &rows.constraints {
         add_constraint(&mut draft, row, &names);
     }
     let own = own_sequences(&mut draft, rows, &sequences);
-    let views = views_of(&mut draft, rows);
+    let views = views_of(&mut draft, rows, of_views);
     for other in &rows.others {
         let dots = if other.count > 5 { ", …" } else { "" };
         draft.remark(
@@ -176,58 +178,6 @@ fn add_column(draft: &mut Draft<u32>, row: &ColumnRow, sequences: &mut Sequences
     let subject = format!("{}.{}", shown(&table.name), row.name);
     if let Some(text) = remark {
         draft.remark(subject, text);
-    }
-}
-
-fn add_index(draft: &mut Draft<u32>, row: &IndexRow) {
-    let subject = format!("the index {} of {}", row.name, shown(&row.of));
-    if !row.valid {
-        draft.remark(subject, "is not valid on the source: it is left out");
-        return;
-    }
-    let Some(table) = draft.table(&row.relation) else {
-        draft.remark(subject, "is of a materialised view: it is not moved");
-        return;
-    };
-    let keys = usize::try_from(row.keys).unwrap_or_default().min(row.parts.len());
-    let include: Vec<String> = row.parts[keys..].to_vec();
-    // A deferrable key is none that rows can be replaced by, or a foreign key refer to.
-    let deferrable = row.deferrable && !row.primary && row.constraint_statement.is_some();
-    let as_one_statement = row.constraint.as_deref() == Some("x") || row.method != "btree" || deferrable;
-    if row.primary && !as_one_statement {
-        table.primary_key = row.parts[..keys].to_vec();
-        table.primary_key_name = Some(row.name.clone());
-        if !include.is_empty() {
-            draft.remark(
-                subject,
-                format!("includes {}: the primary key is moved without", include.join(", ")),
-            );
-        } else if row.deferrable {
-            draft.remark(subject, "is a deferrable primary key: it becomes one that is not");
-        }
-        return;
-    }
-    let parts = row.parts.iter().zip(&row.is_column).zip(&row.descending).take(keys);
-    let by_constraint = row.constraint_statement.clone().filter(|_| as_one_statement);
-    table.indexes.push(Index {
-        name: row.name.clone(),
-        parts: parts
-            .map(|((expression, is_column), descending)| IndexPart {
-                expression: expression.clone(),
-                is_column: *is_column,
-                descending: *descending,
-                prefix: None,
-            })
-            .collect(),
-        unique: row.unique && by_constraint.is_none(),
-        constraint: row.constraint.is_some(),
-        method: row.method.clone(),
-        include,
-        condition: row.condition.clone(),
-        definition: Some(by_constraint.clone().unwrap_or_else(|| row.definition.clone())),
-    });
-    if row.deferrable && by_constraint.is_none() {
-        draft.remark(subject, "stands behind a deferrable constraint: it becomes one that is not");
     }
 }
 
@@ -431,7 +381,7 @@ fn own_sequences(draft: &mut Draft<u32>, rows: &Rows, sequences: &Sequences<'_>)
     own
 }
 
-fn views_of(draft: &mut Draft<u32>, rows: &Rows) -> Vec<View> {
+fn views_of(draft: &mut Draft<u32>, rows: &Rows, mut indexes: BTreeMap<u32, Vec<Index>>) -> Vec<View> {
     let by_oid: HashMap<u32, &TableName> = rows.views.iter().map(|row| (row.oid, &row.name)).collect();
     let mut reads: BTreeMap<TableName, BTreeSet<TableName>> = BTreeMap::new();
     for (reader, read) in &rows.view_reads {
@@ -446,11 +396,14 @@ fn views_of(draft: &mut Draft<u32>, rows: &Rows) -> Vec<View> {
             let text = format!("has options of a form that is not known, which are not moved: {options}");
             draft.remark(shown(&row.name), text);
         }
+        let mut indexes = indexes.remove(&row.oid).unwrap_or_default();
+        indexes.sort_by(|a, b| a.name.cmp(&b.name));
         let view = View {
             name: row.name.clone(),
             query: row.query.trim().trim_end_matches(';').to_owned(),
             materialized: row.materialized,
             options: options.filter(|options| is_plain(options)),
+            indexes,
             comment: row.comment.clone(),
         };
         views.insert(row.name.clone(), view);

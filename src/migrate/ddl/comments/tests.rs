@@ -63,8 +63,13 @@ fn planned(mode: TargetMode, comments: Vec<Comment>) -> Ddl {
     let view = View {
         name: name("seen"),
         query: "SELECT 1 AS x".to_owned(),
-        materialized: false,
+        materialized: true,
         options: None,
+        indexes: vec![Index {
+            constraint: false,
+            definition: Some("CREATE UNIQUE INDEX by_id ON shop.seen USING btree (x)".to_owned()),
+            ..table("seen").indexes.remove(0)
+        }],
         comment: None,
     };
     let sequence = Sequence { name: name("tickets"), definition: "AS bigint".to_owned(), next: None };
@@ -95,6 +100,7 @@ fn what_has_another_name_is_found_by_it() {
         comment(constraint("b", "by_id"), "the constraint's own"),
         comment(index("b", "number"), "the key's index"),
         comment(constraint("a", "small"), "not many"),
+        comment(index("seen", "by_id"), "a view's"),
     ];
     let ddl = planned(TargetMode::DropRecreate, comments);
     let found = said(&ddl);
@@ -114,6 +120,7 @@ fn what_has_another_name_is_found_by_it() {
     );
     assert!(found[3].contains("COMMENT ON INDEX \"all\".\"b_pkey\" IS"), "{}", found[3]);
     assert!(found[4].contains("conname = 'small') THEN COMMENT ON CONSTRAINT \"small\" ON \"all\".\"a\" IS"));
+    assert!(found[5].contains("COMMENT ON INDEX \"all\".\"seen_by_id\" IS 'a view''s'"), "{}", found[5]);
     assert!(ddl.statements.iter().all(|one| one.kind != Kind::Comment || one.phase == Phase::Last));
 }
 

@@ -1,7 +1,7 @@
 //! The assembly on made-up rows, and what each query must not forget.
 
 use super::super::queries;
-use super::super::rows::{CommentRow, OtherRow, ViewRow, values_statement};
+use super::super::rows::{CommentRow, IndexRow, OtherRow, ViewRow, values_statement};
 use super::*;
 use crate::migrate::catalog::Commented;
 use crate::migrate::quote;
@@ -334,8 +334,10 @@ fn indexes_keys_and_constraints_are_sorted_out() {
             ..index(1, "no_overlap", &["during"])
         },
         IndexRow { valid: false, ..index(1, "broken", &["x"]) },
-        index(99, "of_a_materialised_view", &["x"]),
+        IndexRow { unique: true, ..index(9, "of_a_view", &["x"]) },
+        index(9, "also_of_it", &["y"]),
     ];
+    rows.views = vec![ViewRow { materialized: true, ..view(9, "kept") }];
     let catalog = assemble(&rows);
     let table = &catalog.schema.tables[0];
     assert_eq!(table.primary_key, ["b", "a"]);
@@ -346,7 +348,10 @@ fn indexes_keys_and_constraints_are_sorted_out() {
     assert_eq!(no_overlap.definition.as_deref(), Some(excluding));
     assert!(no_overlap.constraint && !no_overlap.unique);
     assert!(unique.constraint && unique.unique);
-    assert_eq!(catalog.remarks.len(), 2, "{:?}", catalog.remarks);
+    let of_view: Vec<(&str, bool)> =
+        catalog.schema.views[0].indexes.iter().map(|index| (index.name.as_str(), index.unique)).collect();
+    assert_eq!(of_view, [("also_of_it", false), ("of_a_view", true)]);
+    assert_eq!(catalog.remarks.len(), 1, "{:?}", catalog.remarks);
 }
 
 #[test]
