@@ -29,6 +29,8 @@ pub struct Catalog {
     pub relations: BTreeMap<TableName, Vec<Relation>>,
     /// How the partitioned tables among them are partitioned, by name.
     pub partitioned: Vec<Partitioned>,
+    /// How tables and partitions are stored, where that is not as usual, by name.
+    pub storage: BTreeMap<TableName, Storage>,
     /// Types that users made, each after those that it needs (in the order of their creation).
     pub types: Vec<UserType>,
     /// What was said of all else; tables, columns, partitions and views have their comments with them.
@@ -76,6 +78,20 @@ pub struct Partition {
     pub key: Option<String>,
     /// What was said of it.
     pub comment: Option<String>,
+}
+
+/// How a table or a partition is stored, as far as somebody said so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// Its storage parameters as PostgreSQL keeps them: `fillfactor=70`. Those of what is too large for its rows begin
+    /// with `toast.`.
+    pub parameters: Vec<String>,
+    /// Those of its primary key's index.
+    pub key_parameters: Vec<String>,
+    /// When its primary key is checked: `DEFERRABLE`, `DEFERRABLE INITIALLY DEFERRED`; `None`: at once.
+    pub key_deferrable: Option<String>,
+    /// What a changed row is known by to who replicates it: `FULL`, `NOTHING`; `None`: its primary key, or an index.
+    pub replica_identity: Option<String>,
 }
 
 /// A type that a user made, which columns may have.

@@ -27,11 +27,12 @@ mod partition_indexes;
 mod partitions;
 mod renaming;
 mod sequences;
+mod storage;
 mod tables;
 mod typed;
 mod views;
 
-use super::catalog::{Comment, Partitioned, UserType};
+use super::catalog::{Comment, Partitioned, Storage, UserType};
 use super::quote;
 use super::schema::{Schema, TableName};
 use super::types::{Engine, NoteKind};
@@ -91,6 +92,8 @@ pub enum Kind {
     Validation,
     /// Moves a sequence to its next value.
     NextValue,
+    /// Says how a table or a partition is stored.
+    Storage,
     /// Makes a view.
     View,
     /// Says something of what was made.
@@ -138,6 +141,8 @@ pub struct Options {
     pub comments: Vec<Comment>,
     /// How tables are partitioned, with PostgreSQL as the source. Those of other tables count for nothing.
     pub partitioned: Vec<Partitioned>,
+    /// How tables and partitions are stored, by their names in the source. Those of others count for nothing.
+    pub storage: BTreeMap<TableName, Storage>,
     /// Whether to build indexes that are not unique. Unique ones are always built.
     pub indexes: bool,
     /// Whether to make foreign keys.
@@ -156,6 +161,7 @@ impl Options {
             types: Vec::new(),
             comments: Vec::new(),
             partitioned: Vec::new(),
+            storage: BTreeMap::new(),
             indexes: true,
             foreign_keys: true,
             checks: true,
@@ -205,6 +211,7 @@ pub fn plan(schema: &Schema, options: &Options) -> Ddl {
     constraints::foreign_keys(&layout, &mut out);
     constraints::validations(&mut out);
     sequences::next_values(&layout, &mut out);
+    storage::afterwards(&layout, &mut out);
     tables::comments(&layout, &mut out);
     views::views(&layout, &mut out);
     comments::comments(&layout, &mut out);

@@ -95,7 +95,7 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
         DatabaseEngine::Postgres => Engine::Postgres,
         DatabaseEngine::MySql | DatabaseEngine::MariaDb => Engine::MySql,
     };
-    let Catalog { mut schema, relations, types, comments, mut remarks, partitioned } = catalog;
+    let Catalog { mut schema, relations, types, comments, storage, mut remarks, partitioned } = catalog;
     let wanted = |name: &TableName| name.schema == config.source.schema;
     for tree in partitioned.iter().filter(|tree| !wanted(&tree.table)) {
         let of = super::quote::shown(&tree.table);
@@ -110,7 +110,7 @@ pub fn make(catalog: Catalog, config: &MigrationConfig) -> Result<Plan, PlanErro
     schema.sequences.retain(|sequence| wanted(&sequence.name));
     let case = if engine == Engine::Postgres { Case::Matters } else { Case::Ignored };
     let selected = Selection::new(&config.settings.tables, case).apply(schema);
-    let options = Options { types, comments, partitioned, ..options_of(engine, config) };
+    let options = Options { types, comments, storage, partitioned, ..options_of(engine, config) };
     let ddl = ddl::plan(&selected.schema, &options);
     if !ddl.refused.is_empty() {
         return Err(PlanError::Refused { refused: ddl.refused });

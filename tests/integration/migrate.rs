@@ -102,6 +102,33 @@ fn a_table_of_other_types_is_converted_or_refused() {
 }
 
 #[test]
+fn a_kept_table_keeps_its_words_and_one_that_is_made_has_the_sources() {
+    let pair = Pair::start(
+        "CREATE TABLE t (id int CONSTRAINT own PRIMARY KEY DEFERRABLE, v int UNIQUE) WITH (fillfactor = 70);
+         INSERT INTO t SELECT g, g FROM generate_series(1, 100) g;
+         COMMENT ON CONSTRAINT own ON t IS 'source'; COMMENT ON INDEX t_v_key IS 'source';
+         CREATE TABLE made (id int PRIMARY KEY DEFERRABLE) WITH (fillfactor = 60, autovacuum_enabled = false);
+         COMMENT ON CONSTRAINT made_pkey ON made IS 'source'",
+    );
+    pair.target(
+        "CREATE TABLE t (id int CONSTRAINT own PRIMARY KEY, v int UNIQUE);
+         COMMENT ON CONSTRAINT own ON t IS 'target'",
+    );
+    let plan = both(&pair.migrate(&["plan"], "{target_mode: upsert}"));
+    assert!(plan.contains("is DEFERRABLE in the source"), "{plan}");
+    let output = pair.migrate(&["run"], "{target_mode: upsert}");
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let said = "SELECT obj_description(oid, 'pg_constraint'), condeferrable FROM pg_constraint \
+        WHERE conname IN ('own', 'made_pkey') ORDER BY conname";
+    assert_eq!(pair.target(said), "source|f\ntarget|f");
+    // Nothing was said of it there.
+    assert_eq!(pair.target("SELECT obj_description('t_v_key'::regclass, 'pg_class')"), "source");
+    let parameters = "SELECT relname, array_to_string(reloptions, ', ') FROM pg_class \
+        WHERE oid IN ('t'::regclass, 'made'::regclass) ORDER BY 1";
+    assert_eq!(pair.target(parameters), "made|fillfactor=60, autovacuum_enabled=false\nt|");
+}
+
+#[test]
 fn rows_are_added_or_replaced() {
     let pair = Pair::start(
         "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text);

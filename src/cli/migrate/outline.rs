@@ -316,6 +316,7 @@ fn what_of(statement: &Statement) -> Option<&'static str> {
         | Kind::Truncate
         | Kind::Validation
         | Kind::NextValue
+        | Kind::Storage
         | Kind::Comment => None,
     }
 }

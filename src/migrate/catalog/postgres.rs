@@ -21,6 +21,7 @@ mod constraint;
 mod indexes;
 mod queries;
 mod rows;
+mod storage;
 
 use super::Catalog;
 use crate::migrate::schema::TableName;

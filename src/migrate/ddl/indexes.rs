@@ -9,7 +9,7 @@
 use super::expression::indexed;
 use super::layout::{Laid, Layout};
 use super::typed::Ty;
-use super::{Kind, Out, Phase, TargetMode, constraint_named, constraints_of, unless};
+use super::{Kind, Out, Phase, TargetMode, constraint_named, constraints_of, storage, unless};
 use crate::migrate::quote::{identifier, identifiers, qualified, shown};
 use crate::migrate::schema::{Index, IndexPart, TableName};
 use crate::migrate::types::Engine;
@@ -73,12 +73,15 @@ fn primary_key_statements(
         }
     };
     let found = format!("{} AND contype = 'p'", constraints_of(&laid.name));
-    let sql = create(&laid.name, true, name, &format!(" ({})", identifiers(&columns)));
+    let with = storage::of_key(layout, &laid.source.name);
+    let sql = create(&laid.name, true, name, &format!(" ({}){with}", identifiers(&columns)));
     // A table that was kept may have its primary key under another name.
     let sql = if layout.options.mode == TargetMode::DropRecreate { sql } else { unless(&found, &sql) };
     out.builds(&laid.name, name, true);
     say(out, laid, phase, Kind::Index, sql, describes("index", laid, name));
-    let sql = using_index(&laid.name, name, "PRIMARY KEY", &found);
+    let index = format!("PRIMARY KEY USING INDEX {}", identifier(name));
+    let words = format!("{index}{}", storage::checked_late(layout, laid, out));
+    let sql = unless(&found, &add_constraint(&laid.name, name, &words));
     Some((sql, format!("primary key of {}", shown(&laid.name))))
 }
 
@@ -90,9 +93,11 @@ pub(super) fn create(table: &TableName, unique: bool, name: &str, tail: &str) ->
 
 /// Makes a constraint of an index, where the query `found` finds nothing. No partitioned table can have that.
 pub(super) fn using_index(table: &TableName, name: &str, what: &str, found: &str) -> String {
-    let name = identifier(name);
-    let sql = format!("ALTER TABLE {} ADD CONSTRAINT {name} {what} USING INDEX {name}", qualified(table));
-    unless(found, &sql)
+    unless(found, &add_constraint(table, name, &format!("{what} USING INDEX {}", identifier(name))))
+}
+
+fn add_constraint(table: &TableName, name: &str, words: &str) -> String {
+    format!("ALTER TABLE {} ADD CONSTRAINT {} {words}", qualified(table), identifier(name))
 }
 
 fn say(out: &mut Out, laid: &Laid<'_>, phase: Phase, kind: Kind, sql: String, describes: String) {

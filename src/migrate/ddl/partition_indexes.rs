@@ -13,7 +13,7 @@
 use super::indexes::{Tail, create, tail, using_index};
 use super::layout::{Laid, Layout};
 use super::partitions::{LaidPartition, Partitioning};
-use super::{Kind, Out, Phase, TargetMode, constraint_named, constraints_of, unless};
+use super::{Kind, Out, Phase, TargetMode, constraint_named, constraints_of, storage, unless};
 use crate::migrate::quote::{identifier, identifiers, qualified, shown};
 use crate::migrate::schema::{Index, TableName};
 
@@ -24,9 +24,14 @@ const UNIQUE: &str = "UNIQUE";
 pub(super) fn indexes(layout: &Layout<'_>, laid: &Laid<'_>, tree: &Partitioning<'_>, out: &mut Out) {
     let mut behind = Behind::default();
     if !layout.options.mode.keeps_rows()
-        && let Some(whole) = primary(laid, out)
+        && let Some(whole) = primary(layout, laid, out)
     {
-        let leaves = leaves(layout, tree, |leaf| leaf.primary_key.as_deref());
+        // As with any deferrable constraint, no index can be built for it first.
+        let leaves = if storage::is_checked_late(layout, laid) {
+            Vec::new()
+        } else {
+            leaves(layout, tree, |leaf| leaf.primary_key.as_deref())
+        };
         whole.make(laid, &leaves, &mut behind, out);
     }
     for (at, (index, name)) in laid.source.indexes.iter().zip(&laid.indexes).enumerate() {
@@ -63,8 +68,8 @@ pub(super) fn indexes(layout: &Layout<'_>, laid: &Laid<'_>, tree: &Partitioning<
 }
 
 /// Makes a partitioned table's primary key by itself, before there are rows.
-pub(super) fn primary_key(laid: &Laid<'_>, phase: Phase, out: &mut Out) {
-    let Some(whole) = primary(laid, out) else { return };
+pub(super) fn primary_key(layout: &Layout<'_>, laid: &Laid<'_>, phase: Phase, out: &mut Out) {
+    let Some(whole) = primary(layout, laid, out) else { return };
     if let Some(constraint) = &whole.constraint {
         let sql = constraint.add(&laid.name, whole.name);
         let describes = constraint.describes(&laid.name, whole.name);
@@ -117,13 +122,14 @@ struct Behind {
     indexes: Vec<Later>,
 }
 
-fn primary<'a>(laid: &'a Laid<'_>, out: &mut Out) -> Option<Whole<'a>> {
+fn primary<'a>(layout: &Layout<'_>, laid: &'a Laid<'_>, out: &mut Out) -> Option<Whole<'a>> {
     let name = laid.primary_key.as_deref()?;
     match laid.column_names(&laid.source.primary_key) {
         Ok(columns) => {
-            let words = format!(" ({})", identifiers(&columns));
-            let constraint = Constraint { what: PRIMARY_KEY, words: words.clone() };
-            Some(Whole { name, unique: true, tail: words, constraint: Some(constraint) })
+            let tail = format!(" ({}){}", identifiers(&columns), storage::of_key(layout, &laid.source.name));
+            let words = format!("{tail}{}", storage::checked_late(layout, laid, out));
+            let constraint = Constraint { what: PRIMARY_KEY, words };
+            Some(Whole { name, unique: true, tail, constraint: Some(constraint) })
         }
         Err(why) => {
             out.note(Some(&laid.source.name), "primary key".to_owned(), format!("is left out: {why}"));
@@ -144,6 +150,7 @@ impl<'a> Whole<'a> {
                 let include = identifiers(&laid.column_names(&index.include)?);
                 words.push_str(&format!(" INCLUDE ({include})"));
             }
+            words.push_str(storage::clause_of(&tail));
             constraint = Some(Constraint { what: UNIQUE, words });
         }
         Ok(Self { name, unique: index.unique, tail, constraint })

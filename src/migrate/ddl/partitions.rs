@@ -12,7 +12,7 @@ use super::layout::{Laid, Layout};
 use super::names::{Names, Space};
 use super::renaming::Renaming;
 use super::tables::said;
-use super::{Kind, Note, Options, Out, Phase, TargetMode};
+use super::{Kind, Note, Options, Out, Phase, TargetMode, storage};
 use crate::migrate::catalog::{Partition, Partitioned};
 use crate::migrate::quote::{dollar_quoted, literal, qualified, shown};
 use crate::migrate::schema::{Index, IndexPart, Table, TableName};
@@ -120,10 +120,15 @@ impl<'a> Partitioning<'a> {
 }
 
 impl LaidPartition<'_> {
-    fn create(&self) -> String {
+    pub(super) fn source_name(&self) -> &TableName {
+        &self.source.name
+    }
+
+    /// `with`: its storage parameters, as they are written at the end.
+    fn create(&self, with: &str) -> String {
         let by = self.key.as_deref().map(partition_by).unwrap_or_default();
         format!(
-            "CREATE TABLE IF NOT EXISTS {} PARTITION OF {} {}{by}",
+            "CREATE TABLE IF NOT EXISTS {} PARTITION OF {} {}{by}{with}",
             qualified(&self.name),
             qualified(&self.parent),
             self.source.bound
@@ -132,7 +137,7 @@ impl LaidPartition<'_> {
 
     /// Its parent may be a plain table there, be partitioned otherwise, or have rows in its default partition that
     /// would belong here: then it stays as it is.
-    fn create_where_it_fits(&self) -> String {
+    fn create_where_it_fits(&self, with: &str) -> String {
         let oid_of = |name: &TableName| format!("pg_catalog.to_regclass({})", literal(&qualified(name)));
         let body = format!(
             "BEGIN IF {} IS NULL AND EXISTS (SELECT 1 FROM pg_catalog.pg_partitioned_table WHERE partrelid = {}) \
@@ -140,7 +145,7 @@ impl LaidPartition<'_> {
              check_violation THEN NULL; END",
             oid_of(&self.name),
             oid_of(&self.parent),
-            self.create()
+            self.create(with)
         );
         format!("DO {}", dollar_quoted(&body))
     }
@@ -164,7 +169,8 @@ pub(super) fn tables(layout: &Layout<'_>, laid: &Laid<'_>, out: &mut Out) {
     let Some(tree) = &laid.partitioning else { return };
     let anew = layout.options.mode == TargetMode::DropRecreate;
     for partition in &tree.partitions {
-        let sql = if anew { partition.create() } else { partition.create_where_it_fits() };
+        let with = storage::at_creation(layout, &partition.source.name);
+        let sql = if anew { partition.create(&with) } else { partition.create_where_it_fits(&with) };
         let describes = format!("partition {}", shown(&partition.name));
         out.say(Phase::BeforeLoad, Kind::Partition, Some(&laid.source.name), sql, describes);
     }

@@ -6,7 +6,7 @@
 
 use super::columns::definition;
 use super::layout::{Laid, Layout};
-use super::{Kind, Out, Phase, comments, indexes, partition_indexes, partitions, sequences, unless};
+use super::{Kind, Out, Phase, comments, indexes, partition_indexes, partitions, sequences, storage, unless};
 use crate::migrate::quote::{identifier, literal, qualified, shown};
 use std::collections::BTreeSet;
 
@@ -49,14 +49,15 @@ pub(super) fn tables(layout: &Layout<'_>, out: &mut Out) {
         let body =
             if columns.is_empty() { String::new() } else { format!("\n    {}\n", columns.join(",\n    ")) };
         let by = laid.partitioning.as_ref().map(|tree| tree.clause()).unwrap_or_default();
-        let sql = format!("CREATE TABLE IF NOT EXISTS {} ({body}){by}", qualified(&laid.name));
+        let with = storage::at_creation(layout, &laid.source.name);
+        let sql = format!("CREATE TABLE IF NOT EXISTS {} ({body}){by}{with}", qualified(&laid.name));
         say(out, laid, Kind::Table, sql, format!("table {}", shown(&laid.name)));
         sequences::owners(laid, out);
         partitions::tables(layout, laid, out);
         if layout.options.mode.keeps_rows() {
             match &laid.partitioning {
                 None => indexes::primary_key(layout, laid, Phase::BeforeLoad, out),
-                Some(_) => partition_indexes::primary_key(laid, Phase::BeforeLoad, out),
+                Some(_) => partition_indexes::primary_key(layout, laid, Phase::BeforeLoad, out),
             }
         }
     }

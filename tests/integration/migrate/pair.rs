@@ -312,6 +312,13 @@ const WHOLE: &[(&str, &str)] = &[
          SELECT sequencename, start_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1",
     ),
     (
+        "storage parameters and replica identities",
+        "SELECT c.relname, c.relreplident, (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions) o), \
+         (SELECT string_agg(o, ', ' ORDER BY o) FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = c.reltoastrelid) \
+         FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'i', 'I') \
+         ORDER BY 1",
+    ),
+    (
         "comments",
         "SELECT pg_describe_object(classoid, objoid, objsubid), description FROM pg_description \
          WHERE objoid >= 16384 AND pg_describe_object(classoid, objoid, objsubid) NOT LIKE '%leverd_migration%' \

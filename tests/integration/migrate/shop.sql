@@ -119,6 +119,23 @@ CREATE MATERIALIZED VIEW per_day AS SELECT (at AT TIME ZONE 'UTC')::date AS day,
 CREATE UNIQUE INDEX per_day_by_day ON per_day (day);
 CREATE INDEX per_day_by_count ON per_day (count DESC) WHERE count > 1;
 
+-- How things are stored, and a key that is checked late.
+CREATE TABLE stored (
+    id integer,
+    code integer,
+    v text,
+    CONSTRAINT stored_key PRIMARY KEY (id) WITH (fillfactor = 60) DEFERRABLE INITIALLY DEFERRED,
+    UNIQUE (code) WITH (fillfactor = 80)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_enabled = false);
+INSERT INTO stored SELECT g, g, repeat('v', g % 100) FROM generate_series(1, 3000) AS g;
+ALTER TABLE stored REPLICA IDENTITY FULL;
+ALTER TABLE keyless REPLICA IDENTITY NOTHING;
+ALTER TABLE events_2023 SET (fillfactor = 85, autovacuum_enabled = false);
+CREATE TABLE late (id integer PRIMARY KEY DEFERRABLE, v text) PARTITION BY RANGE (id);
+CREATE TABLE late_1 PARTITION OF late FOR VALUES FROM (0) TO (100);
+CREATE TABLE late_2 PARTITION OF late DEFAULT;
+INSERT INTO late SELECT g, 'l' FROM generate_series(1, 300) AS g;
+
 -- What is said of things: each has a comment of its own, also a constraint and the index that it stands on.
 CREATE SCHEMA kinds;
 CREATE TYPE kinds.place AS (street text, number integer);

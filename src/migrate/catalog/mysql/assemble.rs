@@ -54,6 +54,7 @@ pub fn assemble(flavour: Flavour, rows: &Rows) -> Catalog {
         partitioned: Vec::new(),
         types: Vec::new(),
         comments: Vec::new(),
+        storage: BTreeMap::new(),
         remarks: draft.remarks,
     }
 }

@@ -5,6 +5,7 @@ use super::comments::comments_of;
 use super::constraint;
 use super::indexes::add_index;
 use super::rows::{ColumnRow, ConstraintRow, RelationRow, Rows, SequenceRow, SequenceValueRow};
+use super::storage::storage_of;
 use crate::migrate::catalog::{Catalog, Draft, Partition, Partitioned, Relation, in_reading_order};
 use crate::migrate::quote::shown;
 use crate::migrate::schema::{
@@ -47,6 +48,7 @@ pub(super) fn assemble(rows: &Rows) -> Catalog {
         relations,
         partitioned,
         types: rows.types.clone(),
+        storage: storage_of(rows),
         comments: comments_of(rows, &sequences.with_a_column),
         remarks: draft.remarks,
     }

@@ -32,12 +32,14 @@ pub(super) fn add_index(draft: &mut Draft<u32>, row: &IndexRow, of_views: &mut B
         if !index.include.is_empty() {
             let text = format!("includes {}: the primary key is moved without", index.include.join(", "));
             draft.remark(subject, text);
-        } else if row.deferrable {
-            draft.remark(subject, "is a deferrable primary key: it becomes one that is not");
         }
         return;
     }
     table.indexes.push(index);
+    if by_constraint.is_some() && !row.parameters.is_empty() {
+        let text = format!("is made without its storage parameters: {}", row.parameters.join(", "));
+        draft.remark(subject.clone(), text);
+    }
     if row.deferrable && by_constraint.is_none() {
         draft.remark(subject, "stands behind a deferrable constraint: it becomes one that is not");
     }

@@ -40,7 +40,8 @@ pub(super) const RELATIONS: &str = concat!(
        CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END, \
        coalesce(am.amname = 'heap', false), c.reltuples, c.relpages, \
        CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_relation_size(c.oid) END, \
-       CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) END, d.description \
+       CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) END, d.description, c.reloptions, \
+       (SELECT h.reloptions FROM pg_catalog.pg_class h WHERE h.oid = c.reltoastrelid), c.relreplident::text \
      FROM pg_catalog.pg_class c \
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam \
@@ -86,7 +87,7 @@ pub(super) const INDEXES: &str = concat!(
        pg_catalog.pg_get_expr(i.indpred, i.indrelid), \
        con.contype::text, coalesce(con.condeferrable, false), \
        CASE WHEN con.oid IS NOT NULL THEN pg_catalog.format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', \
-         n.nspname, c.relname, con.conname, pg_catalog.pg_get_constraintdef(con.oid)) END \
+         n.nspname, c.relname, con.conname, pg_catalog.pg_get_constraintdef(con.oid)) END, ic.reloptions \
      FROM pg_catalog.pg_index i \
      JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
      JOIN pg_catalog.pg_am am ON am.oid = ic.relam \
@@ -283,17 +284,20 @@ pub(super) const OTHERS: &str = concat!(
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
        WHERE c.relkind IN ('r', 'S') AND c.relpersistence = 'u' AND ",
     of_a_user!("pg_class", "c.oid"),
-    " UNION ALL SELECT 'storage parameters of tables', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+    " UNION ALL SELECT 'storage parameters of indexes of single partitions', \
+         pg_catalog.format('%I.%I', n.nspname, ic.relname) \
+       FROM pg_catalog.pg_inherits h \
+       JOIN pg_catalog.pg_class pc ON pc.oid = h.inhparent \
+       JOIN pg_catalog.pg_class ic ON ic.oid = h.inhrelid AND ic.reloptions IS DISTINCT FROM pc.reloptions \
+       JOIN pg_catalog.pg_index i ON i.indexrelid = ic.oid \
+       JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ",
+    of_a_user!("pg_class", "c.oid"),
+    " UNION ALL SELECT 'TOAST parameters of materialized views', pg_catalog.format('%I.%I', n.nspname, c.relname) \
        FROM pg_catalog.pg_class c \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-       WHERE c.relkind IN ('r', 'p') AND (c.reloptions IS NOT NULL OR EXISTS (\
-         SELECT FROM pg_catalog.pg_class h WHERE h.oid = c.reltoastrelid AND h.reloptions IS NOT NULL)) AND ",
-    of_a_user!("pg_class", "c.oid"),
-    " UNION ALL SELECT 'storage parameters of primary keys', pg_catalog.format('%I.%I', n.nspname, c.relname) \
-       FROM pg_catalog.pg_index i \
-       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
-       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-       WHERE i.indisprimary AND c.reloptions IS NOT NULL AND ",
+       JOIN pg_catalog.pg_class h ON h.oid = c.reltoastrelid AND h.reloptions IS NOT NULL \
+       WHERE c.relkind = 'm' AND ",
     of_a_user!("pg_class", "c.oid"),
     " UNION ALL SELECT 'tablespaces of tables and indexes', pg_catalog.format('%I.%I', n.nspname, c.relname) \
        FROM pg_catalog.pg_class c \
@@ -305,10 +309,11 @@ pub(super) const OTHERS: &str = concat!(
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
        WHERE (c.relrowsecurity OR c.relforcerowsecurity) AND ",
     of_a_user!("pg_class", "c.oid"),
-    " UNION ALL SELECT 'replica identities', pg_catalog.format('%I.%I', n.nspname, c.relname) \
+    " UNION ALL SELECT 'replica identities by an index, and of materialized views', \
+         pg_catalog.format('%I.%I', n.nspname, c.relname) \
        FROM pg_catalog.pg_class c \
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-       WHERE c.relkind IN ('r', 'p', 'm') AND c.relreplident <> 'd' AND ",
+       WHERE (c.relkind IN ('r', 'p') AND c.relreplident = 'i' OR c.relkind = 'm' AND c.relreplident <> 'd') AND ",
     of_a_user!("pg_class", "c.oid"),
     " UNION ALL SELECT 'comments on indexes of single partitions', \
          pg_catalog.format('%I.%I', n.nspname, ic.relname) \

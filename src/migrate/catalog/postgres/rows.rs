@@ -47,6 +47,12 @@ pub(super) struct RelationRow {
     pub(super) heap_bytes: Option<i64>,
     pub(super) table_bytes: Option<i64>,
     pub(super) comment: Option<String>,
+    /// Storage parameters: `fillfactor=70`.
+    pub(super) parameters: Vec<String>,
+    /// Those of its TOAST table.
+    pub(super) toast_parameters: Vec<String>,
+    /// `d`: its primary key, `f`: all columns, `n`: nothing, `i`: an index.
+    pub(super) replica_identity: String,
 }
 
 /// A column of a table that is no partition.
@@ -89,6 +95,8 @@ pub(super) struct IndexRow {
     pub(super) deferrable: bool,
     /// The `ALTER TABLE` that adds that constraint.
     pub(super) constraint_statement: Option<String>,
+    /// Storage parameters, which `definition` has too.
+    pub(super) parameters: Vec<String>,
 }
 
 /// A check (`c`) or a foreign key (`f`).
@@ -197,6 +205,9 @@ impl RelationRow {
             heap_bytes: row.try_get(11)?,
             table_bytes: row.try_get(12)?,
             comment: row.try_get(13)?,
+            parameters: row.try_get::<_, Option<Vec<String>>>(14)?.unwrap_or_default(),
+            toast_parameters: row.try_get::<_, Option<Vec<String>>>(15)?.unwrap_or_default(),
+            replica_identity: row.try_get(16)?,
         })
     }
 }
@@ -237,6 +248,7 @@ impl IndexRow {
             constraint: row.try_get(14)?,
             deferrable: row.try_get(15)?,
             constraint_statement: row.try_get(16)?,
+            parameters: row.try_get::<_, Option<Vec<String>>>(17)?.unwrap_or_default(),
         })
     }
 }

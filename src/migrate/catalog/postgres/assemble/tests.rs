@@ -25,6 +25,9 @@ fn relation(oid: u32, of: &str) -> RelationRow {
         heap_bytes: Some(81_920),
         table_bytes: Some(90_112),
         comment: None,
+        parameters: Vec::new(),
+        toast_parameters: Vec::new(),
+        replica_identity: "d".to_owned(),
     }
 }
 
@@ -77,6 +80,7 @@ fn index(relation: u32, of: &str, parts: &[&str]) -> IndexRow {
         constraint: None,
         deferrable: false,
         constraint_statement: None,
+        parameters: Vec::new(),
     }
 }
 
@@ -263,6 +267,7 @@ fn a_deferrable_constraint_is_made_in_one_statement() {
         IndexRow {
             constraint: Some("u".to_owned()),
             constraint_statement: Some(statement.to_owned()),
+            parameters: vec!["fillfactor=50".to_owned()],
             ..deferrable.clone()
         },
         IndexRow {
@@ -279,9 +284,11 @@ fn a_deferrable_constraint_is_made_in_one_statement() {
     let [unique] = table.indexes.as_slice() else { panic!("{:?}", table.indexes) };
     assert_eq!(unique.definition.as_deref(), Some(statement));
     assert!(unique.constraint && !unique.unique);
-    let remarks = remarks(&catalog);
-    assert_eq!(remarks.len(), 1, "{remarks:?}");
-    assert!(remarks[0].contains("t_key") && remarks[0].contains("deferrable primary key"), "{remarks:?}");
+    assert_eq!(catalog.storage[&name("t")].key_deferrable.as_deref(), Some("DEFERRABLE"));
+    assert_eq!(
+        remarks(&catalog),
+        ["the index t_x_key of public.t is made without its storage parameters: fillfactor=50"]
+    );
 }
 
 #[test]
@@ -406,6 +413,42 @@ fn views_come_after_those_that_they_read() {
     assert_eq!(options, [None, Some("security_barrier=true, check_option=local")]);
     assert!(remarks[0].starts_with("public.b has options of a form"), "{remarks:?}");
     assert_eq!(remarks[1], "triggers are not moved: 7 of them (public.t.g, …)");
+}
+
+#[test]
+fn how_things_are_stored_is_by_table() {
+    let own = |parameters: &[&str]| parameters.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    let mut rows = rows();
+    rows.relations = vec![
+        RelationRow {
+            parameters: own(&["fillfactor=70"]),
+            toast_parameters: own(&["autovacuum_enabled=false"]),
+            ..relation(1, "t")
+        },
+        RelationRow { replica_identity: "f".to_owned(), ..partitioned(2, "p") },
+        RelationRow { parameters: own(&["fillfactor=80"]), ..partition(3, "p_1", 2) },
+        RelationRow { replica_identity: "i".to_owned(), ..relation(4, "usual") },
+    ];
+    let statement = "ALTER TABLE public.t ADD CONSTRAINT k PRIMARY KEY (x) DEFERRABLE INITIALLY DEFERRED";
+    rows.indexes = vec![IndexRow {
+        primary: true,
+        unique: true,
+        deferrable: true,
+        constraint: Some("p".to_owned()),
+        constraint_statement: Some(statement.to_owned()),
+        parameters: own(&["fillfactor=60"]),
+        ..index(1, "k", &["x"])
+    }];
+    let catalog = assemble(&rows);
+    let stored: Vec<&str> = catalog.storage.keys().map(|table| table.name.as_str()).collect();
+    assert_eq!(stored, ["p", "p_1", "t"]);
+    let t = &catalog.storage[&name("t")];
+    assert_eq!(t.parameters, ["fillfactor=70", "toast.autovacuum_enabled=false"]);
+    assert_eq!(t.key_parameters, ["fillfactor=60"]);
+    assert_eq!(t.key_deferrable.as_deref(), Some("DEFERRABLE INITIALLY DEFERRED"));
+    assert_eq!(catalog.storage[&name("p")].replica_identity.as_deref(), Some("FULL"));
+    assert_eq!(catalog.storage[&name("p_1")].parameters, ["fillfactor=80"]);
+    assert!(remarks(&catalog).is_empty());
 }
 
 #[test]
