@@ -1,8 +1,9 @@
 //! What is said of indexes, constraints, sequences, columns of views, types and schemas.
 //!
-//! Goes in: the layout. Comes out: for what is made by one statement, the end of that; for all else a statement at the
-//! end. Always holds: nothing is said of what is not there, since whatever kept it from being made is told already;
-//! what the target had before keeps its own comment; an index or a constraint is found by its name in the target.
+//! Goes in: the layout. Comes out: for what is made by one statement, the end of that; for all else a
+//! statement at the end. Always holds: nothing is said of what is not there, since whatever kept it from
+//! being made is told already; what the target had before keeps its own comment; an index or a constraint is
+//! found by its name in the target.
 
 use super::layout::{Laid, Layout};
 use super::{Kind, Out, Phase, TargetMode, constraint_named};
@@ -10,8 +11,8 @@ use crate::migrate::catalog::{Commented, UserType};
 use crate::migrate::quote::{dollar_quoted, identifier, literal, qualified, shown};
 use crate::migrate::schema::TableName;
 
-/// What stands behind the statement that makes a schema. Several of the source's may become one, and that is said of
-/// it which was said of the first.
+/// What stands behind the statement that makes a schema. Several of the source's may become one, and that is
+/// said of it which was said of the first.
 pub(super) fn on_schema(layout: &Layout<'_>, target: &str, out: &mut Out) -> String {
     let becomes_it = |source: &str| layout.schemas.get(source).is_some_and(|new| new == target);
     let mut said = layout.options.comments.iter().filter_map(|comment| match &comment.of {

@@ -1,9 +1,11 @@
-//! How tables, partitions and primary keys are stored: parameters, replica identities, and keys that are checked late.
+//! How tables, partitions and primary keys are stored: parameters, replica identities, and keys that are
+//! checked late.
 //!
-//! Goes in: the layout, and what the source said. Comes out: pieces of the statements that make them, and statements at
-//! the end. Always holds: a table that was kept keeps its own; names and values are quoted, whatever is in them. What
-//! rows are laid out by counts from the first one on. All else of a new table comes at the end: a target that is older
-//! than the source may not know it, and says so then for that table alone, when nothing is lost by it any more.
+//! Goes in: the layout, and what the source said. Comes out: pieces of the statements that make them, and
+//! statements at the end. Always holds: a table that was kept keeps its own; names and values are quoted,
+//! whatever is in them. What rows are laid out by counts from the first one on. All else of a new table comes
+//! at the end: a target that is older than the source may not know it, and says so then for that table alone,
+//! when nothing is lost by it any more.
 
 use super::layout::{Laid, Layout};
 use super::{Kind, Out, Phase, TargetMode};
@@ -31,8 +33,9 @@ pub(super) fn of_key(layout: &Layout<'_>, source: &TableName) -> String {
     layout.options.storage.get(source).map(|storage| with(storage.key_parameters.iter())).unwrap_or_default()
 }
 
-/// Whether the primary key that is made is checked late. Rows that are brought beside others need one that is not: none
-/// could be replaced by it, and one that it refuses would be told when its whole chunk is committed.
+/// Whether the primary key that is made is checked late. Rows that are brought beside others need one that is
+/// not: none could be replaced by it, and one that it refuses would be told when its whole chunk is
+/// committed.
 pub(super) fn is_checked_late(layout: &Layout<'_>, laid: &Laid<'_>) -> bool {
     !layout.options.mode.keeps_rows() && deferrable(layout, laid).is_some()
 }

@@ -1,7 +1,7 @@
 //! What was said of things, from rows to what a catalog has of it.
 //!
-//! Goes in: the rows. Comes out: each comment with what it is on. Always holds: a sequence that comes with its column is
-//! known by the column, since its name in the target is made of that.
+//! Goes in: the rows. Comes out: each comment with what it is on. Always holds: a sequence that comes with
+//! its column is known by the column, since its name in the target is made of that.
 
 use super::rows::{CommentRow, Rows};
 use crate::migrate::catalog::{Comment, Commented};

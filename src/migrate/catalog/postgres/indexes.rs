@@ -1,7 +1,7 @@
 //! Indexes and keys, from rows to what a catalog has of them.
 //!
-//! Goes in: a row for each index. Comes out: a table's primary key and indexes, and a materialised view's. Always holds:
-//! what is left out, or becomes something else, is told.
+//! Goes in: a row for each index. Comes out: a table's primary key and indexes, and a materialised view's.
+//! Always holds: what is left out, or becomes something else, is told.
 
 use super::rows::IndexRow;
 use crate::migrate::catalog::Draft;

@@ -1,7 +1,7 @@
 //! How tables and partitions are stored, from rows to what a catalog has of it.
 //!
-//! Goes in: the rows. Comes out: what of it somebody said, by table. Always holds: a partition has what is its own; what
-//! is said of a primary key stands with its table, a partitioned one too.
+//! Goes in: the rows. Comes out: what of it somebody said, by table. Always holds: a partition has what is
+//! its own; what is said of a primary key stands with its table, a partitioned one too.
 
 use super::rows::{IndexRow, RelationRow, Rows};
 use crate::migrate::catalog::Storage;

@@ -1,4 +1,5 @@
-//! Storage parameters, replica identities and deferrable keys, from the catalog's words to the target's statements.
+//! Storage parameters, replica identities and deferrable keys, from the catalog's words to the target's
+//! statements.
 
 use super::clause_of;
 use crate::config::TargetMode;
