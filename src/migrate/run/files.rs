@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 /// By relation its file; `None`: it has none, or is not there.
 pub(super) type Files = BTreeMap<TableName, Option<u32>>;
 
-/// As it is now, whatever the transaction's snapshot.
+/// As it is when the transaction begins, whatever its snapshot.
 const FILES: &str = "\
 SELECT w.number, pg_catalog.pg_relation_filenode(pg_catalog.to_regclass(w.relation))
 FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[])) AS w(number, relation)";
@@ -54,17 +54,14 @@ impl Running<'_> {
 
     /// The relations that are in other files now than before.
     pub(super) async fn rewritten(&self) -> Result<Vec<TableName>, MigrateError> {
-        let Origin::Postgres(connection) = &self.source else { return Ok(Vec::new()) };
-        let now = match self.files(connection.client()).await {
-            // Readers may go on without the session that gave them the snapshot.
-            Err(_) if connection.is_closed() => {
-                let dsn = self.config.source.postgres_dsn();
-                let other = connect_for_work(dsn.expose(), "leverd source", CONNECT).await;
-                self.files(other.map_err(MigrateError::Source)?.client()).await?
-            }
-            asked => asked?,
-        };
-        Ok(changed(&self.files_before, &now))
+        if !matches!(self.source, Origin::Postgres(_)) {
+            return Ok(Vec::new());
+        }
+        // In a session of its own: the snapshot's hears of no change as long as it is in its transaction.
+        let dsn = self.config.source.postgres_dsn();
+        let session =
+            connect_for_work(dsn.expose(), "leverd source", CONNECT).await.map_err(MigrateError::Source)?;
+        Ok(changed(&self.files_before, &self.files(session.client()).await?))
     }
 
     /// Empties the tables whose relations these are, so that a run that goes on reads them again; and why this one ends.

@@ -20,7 +20,7 @@ const SEED: &str = "CREATE TABLE many (id int PRIMARY KEY, v text);
 
 /// Two settings are tried: four writers are all that the target may have.
 const SECTION: &str = "# how it is moved\nmigration:\n  workers: 1 # mine\n  parallel_readers: 1\n  \
-    chunk_size: 1000   # rows\n\n  # writers\n  write_ahead_writers: 1\n  max_target_connections: 5\n  \
+    chunk_size: 1000   # rows\n\n  # writers\n  write_ahead_writers: 1\n  max_target_connections: 7\n  \
     target_mode: drop_recreate\n";
 
 /// What a calibration may leave of itself: each number must be 0.

@@ -66,6 +66,7 @@ fn a_table_that_others_refer_to_is_begun_again_with_them() {
              strict_consistency: {strict}, ai_adjust: false}}"
         );
         let mut run = pair.begin(&["run"], &migration);
+        pair.wait_for("SELECT 1 WHERE to_regclass('leverd_migration.adjustment') IS NOT NULL");
         pair.wait_for(
             "SELECT 1 FROM leverd_migration.chunk JOIN leverd_migration.run ON id = run AND is_open",
         );
