@@ -204,3 +204,6 @@ pub struct View {
     /// What was said of it.
     pub comment: Option<String>,
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures;

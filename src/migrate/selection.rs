@@ -212,6 +212,7 @@ fn fits(pattern: &[char], text: &[char]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migrate::schema::fixtures;
     use crate::migrate::schema::{ForeignKey, Table, View};
     use proptest::prelude::*;
 
@@ -277,12 +278,9 @@ mod tests {
     fn what_is_selected_and_what_a_person_should_hear_of() {
         let mut orders = table("public", "orders", &["customers", "orders"]);
         orders.columns.push(Column {
-            name: "number".to_owned(),
-            source_type: "bigint".to_owned(),
             nullable: false,
             default: ColumnDefault::Expression("nextval('public.numbers'::regclass)".to_owned()),
-            collation: None,
-            comment: None,
+            ..fixtures::column("number", "bigint")
         });
         let sequence =
             |of: &str| Sequence { name: name("public", of), definition: String::new(), next: None };

@@ -3,7 +3,7 @@
 use crate::config::{Machine, MigrationConfig, load_migration};
 use crate::migrate::catalog::{Catalog, Relation};
 use crate::migrate::plan::{self, Plan};
-use crate::migrate::schema::{Column, ColumnDefault, Schema, Table, TableName};
+use crate::migrate::schema::{Column, Schema, Table, TableName, fixtures};
 
 /// From one PostgreSQL into another; `more` stands under `migration:`.
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
@@ -42,23 +42,11 @@ pub(super) fn plan() -> Plan {
 
 fn table(name: &str, columns: &[(&str, &str)], key: &[&str]) -> Table {
     let columns = columns.iter().map(|(name, source_type)| Column {
-        name: (*name).to_owned(),
-        source_type: (*source_type).to_owned(),
         nullable: !key.contains(name),
-        default: ColumnDefault::None,
-        collation: None,
-        comment: None,
+        ..fixtures::column(name, source_type)
     });
     Table {
-        name: TableName { schema: "public".to_owned(), name: name.to_owned() },
-        columns: columns.collect(),
         primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
-        primary_key_name: None,
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        foreign_keys: Vec::new(),
-        comment: None,
-        estimated_rows: None,
-        bytes: None,
+        ..fixtures::table(TableName { schema: "public".to_owned(), name: name.to_owned() }, columns.collect())
     }
 }

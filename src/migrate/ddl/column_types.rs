@@ -93,17 +93,11 @@ fn target<'a>(types: &'a ColumnTypes, (table, at): &End<'_>) -> Option<&'a str> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migrate::schema::fixtures;
     use crate::migrate::schema::{ColumnDefault, ForeignKey};
 
     fn column(name: &str, source_type: &str) -> Column {
-        Column {
-            name: name.to_owned(),
-            source_type: source_type.to_owned(),
-            nullable: false,
-            default: ColumnDefault::None,
-            collation: None,
-            comment: None,
-        }
+        Column { nullable: false, ..fixtures::column(name, source_type) }
     }
 
     fn name(of: &str) -> TableName {

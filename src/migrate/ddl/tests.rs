@@ -1,24 +1,10 @@
 //! What a schema becomes: statements, notes, names.
 
 use super::*;
+use crate::migrate::schema::fixtures::{self, column, name};
 use crate::migrate::schema::{
     Check, Column, ColumnDefault, Counting, ForeignKey, Index, IndexPart, Sequence, Table, View,
 };
-
-fn name(schema: &str, of: &str) -> TableName {
-    TableName { schema: schema.to_owned(), name: of.to_owned() }
-}
-
-fn column(of: &str, source_type: &str) -> Column {
-    Column {
-        name: of.to_owned(),
-        source_type: source_type.to_owned(),
-        nullable: true,
-        default: ColumnDefault::None,
-        collation: None,
-        comment: None,
-    }
-}
 
 fn with_default(of: &str, source_type: &str, default: ColumnDefault) -> Column {
     Column { default, nullable: false, ..column(of, source_type) }
@@ -34,18 +20,7 @@ fn expression(text: &str) -> ColumnDefault {
 
 fn table(of: &str, columns: Vec<Column>) -> Table {
     let first = columns.first().map(|column| column.name.clone());
-    Table {
-        name: name("shop", of),
-        columns,
-        primary_key: first.into_iter().collect(),
-        primary_key_name: None,
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        foreign_keys: Vec::new(),
-        comment: None,
-        estimated_rows: None,
-        bytes: None,
-    }
+    Table { primary_key: first.into_iter().collect(), ..fixtures::table(name("shop", of), columns) }
 }
 
 fn index(of: &str, columns: &[&str]) -> Index {

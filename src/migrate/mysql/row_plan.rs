@@ -122,38 +122,27 @@ impl RowPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::schema::{Column, ColumnDefault, TableName};
+    use crate::migrate::schema::fixtures;
+    use crate::migrate::schema::{Column, TableName};
     use crate::migrate::types::{ColumnUse, Engine, map};
 
     fn column(name: &str, source_type: &str, nullable: bool) -> Column {
-        Column {
-            name: name.to_owned(),
-            source_type: source_type.to_owned(),
-            nullable,
-            default: ColumnDefault::None,
-            collation: None,
-            comment: None,
-        }
+        Column { nullable, ..fixtures::column(name, source_type) }
     }
 
     fn table() -> Table {
         Table {
-            name: TableName { schema: "shop".to_owned(), name: "orders".to_owned() },
-            columns: vec![
-                column("id", "int(11)", true),
-                column("Total", "decimal(10,2)", false),
-                column("twice", "int(11)", true),
-                column("at", "datetime", true),
-                column("name", "varchar(20)", true),
-            ],
             primary_key: vec!["id".to_owned()],
-            primary_key_name: None,
-            indexes: Vec::new(),
-            checks: Vec::new(),
-            foreign_keys: Vec::new(),
-            comment: None,
-            estimated_rows: None,
-            bytes: None,
+            ..fixtures::table(
+                TableName { schema: "shop".to_owned(), name: "orders".to_owned() },
+                vec![
+                    column("id", "int(11)", true),
+                    column("Total", "decimal(10,2)", false),
+                    column("twice", "int(11)", true),
+                    column("at", "datetime", true),
+                    column("name", "varchar(20)", true),
+                ],
+            )
         }
     }
 

@@ -2,29 +2,16 @@
 
 use super::*;
 use crate::migrate::quote;
-use crate::migrate::schema::{Column, ColumnDefault, TableName};
+use crate::migrate::schema::{Column, TableName, fixtures};
 use proptest::prelude::*;
 
 fn table(key: &[(&str, &str)]) -> Table {
-    let columns = key.iter().map(|(name, source_type)| Column {
-        name: (*name).to_owned(),
-        source_type: (*source_type).to_owned(),
-        nullable: false,
-        default: ColumnDefault::None,
-        collation: None,
-        comment: None,
-    });
+    let columns = key
+        .iter()
+        .map(|(name, source_type)| Column { nullable: false, ..fixtures::column(name, source_type) });
     Table {
-        name: TableName { schema: "public".to_owned(), name: "t".to_owned() },
-        columns: columns.collect(),
         primary_key: key.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        primary_key_name: None,
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        foreign_keys: Vec::new(),
-        comment: None,
-        estimated_rows: None,
-        bytes: None,
+        ..fixtures::table(TableName { schema: "public".to_owned(), name: "t".to_owned() }, columns.collect())
     }
 }
 

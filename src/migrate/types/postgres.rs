@@ -164,17 +164,10 @@ fn without_modifiers(written: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::schema::ColumnDefault;
+    use crate::migrate::schema::fixtures;
 
     fn column(source_type: &str) -> Column {
-        Column {
-            name: "c".to_owned(),
-            source_type: source_type.to_owned(),
-            nullable: true,
-            default: ColumnDefault::None,
-            collation: None,
-            comment: None,
-        }
+        fixtures::column("c", source_type)
     }
 
     fn mapped(source_type: &str) -> Mapped {

@@ -195,18 +195,12 @@ fn apart(one: Option<f64>, other: Option<f64>, steps: fn(f64, f64) -> f64) -> f6
 mod tests {
     use super::super::tests::{context, features};
     use super::*;
-    use crate::migrate::schema::{Column, ColumnDefault, TableName};
+    use crate::migrate::schema::TableName;
+    use crate::migrate::schema::fixtures;
     use proptest::prelude::*;
 
     fn table(types: &[&str], rows: Option<u64>, bytes: Option<u64>) -> Table {
-        let column = |source_type: &&str| Column {
-            name: "c".to_owned(),
-            source_type: (*source_type).to_owned(),
-            nullable: true,
-            default: ColumnDefault::None,
-            collation: None,
-            comment: None,
-        };
+        let column = |source_type: &&str| fixtures::column("c", source_type);
         Table {
             name: TableName { schema: "s".to_owned(), name: "t".to_owned() },
             columns: types.iter().map(column).collect(),

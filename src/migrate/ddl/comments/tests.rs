@@ -4,7 +4,7 @@ use crate::config::TargetMode;
 use crate::migrate::catalog::{Comment, Commented, UserType};
 use crate::migrate::ddl::{Ddl, Kind, Options, Phase, plan};
 use crate::migrate::schema::{
-    Check, Column, ColumnDefault, Index, IndexPart, Schema, Sequence, Table, TableName, View,
+    Check, Column, ColumnDefault, Index, IndexPart, Schema, Sequence, Table, TableName, View, fixtures,
 };
 use crate::migrate::types::Engine;
 use std::collections::BTreeMap;
@@ -15,12 +15,9 @@ fn name(of: &str) -> TableName {
 
 fn table(of: &str) -> Table {
     let column = Column {
-        name: "id".to_owned(),
-        source_type: "integer".to_owned(),
         nullable: false,
         default: ColumnDefault::Identity { always: true, next: None, counting: None },
-        collation: None,
-        comment: None,
+        ..fixtures::column("id", "integer")
     };
     let part = IndexPart { expression: "id".to_owned(), is_column: true, descending: false, prefix: None };
     let index = Index {

@@ -3,36 +3,17 @@
 use super::*;
 use crate::migrate::ddl::{Ddl, plan};
 use crate::migrate::quote::MAX_NAME_BYTES;
-use crate::migrate::schema::{Check, Column, ColumnDefault, ForeignKey, Schema};
+use crate::migrate::schema::fixtures::{self, column, name};
+use crate::migrate::schema::{Check, ColumnDefault, ForeignKey, Schema};
 use std::collections::BTreeSet;
-
-fn name(schema: &str, of: &str) -> TableName {
-    TableName { schema: schema.to_owned(), name: of.to_owned() }
-}
-
-fn column(of: &str, source_type: &str) -> Column {
-    Column {
-        name: of.to_owned(),
-        source_type: source_type.to_owned(),
-        nullable: true,
-        default: ColumnDefault::None,
-        collation: None,
-        comment: None,
-    }
-}
 
 fn table(of: &str, columns: &[(&str, &str)], key: &[&str]) -> Table {
     Table {
-        name: name("shop", of),
-        columns: columns.iter().map(|(of, source_type)| column(of, source_type)).collect(),
         primary_key: key.iter().map(|column| (*column).to_owned()).collect(),
-        primary_key_name: None,
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        foreign_keys: Vec::new(),
-        comment: None,
-        estimated_rows: None,
-        bytes: None,
+        ..fixtures::table(
+            name("shop", of),
+            columns.iter().map(|(of, source_type)| column(of, source_type)).collect(),
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use super::clause_of;
 use crate::config::TargetMode;
 use crate::migrate::catalog::{Partition, Partitioned, Storage};
 use crate::migrate::ddl::{Ddl, Kind, Options, Phase, plan};
-use crate::migrate::schema::{Column, ColumnDefault, Schema, Table, TableName};
+use crate::migrate::schema::{Column, Schema, Table, TableName, fixtures};
 use crate::migrate::types::Engine;
 use std::collections::BTreeMap;
 
@@ -15,23 +15,8 @@ fn name(of: &str) -> TableName {
 
 fn table(of: &str) -> Table {
     Table {
-        name: name(of),
-        columns: vec![Column {
-            name: "id".to_owned(),
-            source_type: "integer".to_owned(),
-            nullable: false,
-            default: ColumnDefault::None,
-            collation: None,
-            comment: None,
-        }],
         primary_key: vec!["id".to_owned()],
-        primary_key_name: None,
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        foreign_keys: Vec::new(),
-        comment: None,
-        estimated_rows: None,
-        bytes: None,
+        ..fixtures::table(name(of), vec![Column { nullable: false, ..fixtures::column("id", "integer") }])
     }
 }
 

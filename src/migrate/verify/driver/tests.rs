@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::migrate::ddl::{TargetColumn, TargetTable};
-use crate::migrate::schema::{Column, ColumnDefault, Table};
+use crate::migrate::schema::{Column, Table, fixtures};
 use crate::migrate::types::{Mapped, Transfer};
 use crate::migrate::verify::report::Verdict;
 use std::sync::Mutex;
@@ -128,14 +128,7 @@ impl Ask for Fake {
 
 fn subject(key_type: Option<&str>, rows: u64) -> Subject {
     let name = TableName { schema: "shop".to_owned(), name: "orders".to_owned() };
-    let column = Column {
-        name: "k".to_owned(),
-        source_type: key_type.unwrap_or("text").to_owned(),
-        nullable: false,
-        default: ColumnDefault::None,
-        collation: None,
-        comment: None,
-    };
+    let column = Column { nullable: false, ..fixtures::column("k", key_type.unwrap_or("text")) };
     let target = TargetColumn {
         source: "k".to_owned(),
         target: "k".to_owned(),

@@ -2,18 +2,11 @@
 
 use super::*;
 use crate::migrate::ddl::{TargetColumn, TargetTable};
-use crate::migrate::schema::{Column, ColumnDefault, Index, IndexPart};
+use crate::migrate::schema::{Column, Index, IndexPart, fixtures};
 use crate::migrate::types::{Mapped, Transfer};
 
 fn column(name: &str, source_type: &str, nullable: bool) -> Column {
-    Column {
-        name: name.to_owned(),
-        source_type: source_type.to_owned(),
-        nullable,
-        default: ColumnDefault::None,
-        collation: None,
-        comment: None,
-    }
+    Column { nullable, ..fixtures::column(name, source_type) }
 }
 
 /// Columns as name, source's type, target's type; none may be NULL. The key's are those whose name begins with `k`.
