@@ -53,9 +53,7 @@ fn a_second_run_is_kept_out() {
     let pair =
         Pair::start("CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one SELECT generate_series(1, 10)");
     pair.target("CREATE TABLE one (id int PRIMARY KEY)");
-    let lock = pair.hold_in_target("LOCK TABLE one IN ACCESS EXCLUSIVE MODE");
-    let mut first = pair.begin(&["run"], "{target_mode: truncate}");
-    pair.wait_for("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'");
+    let (mut first, lock) = pair.held_up("one", "{target_mode: truncate}");
     for command in ["run", "resume"] {
         let output = pair.migrate(&[command], "{target_mode: truncate}");
         assert_eq!(output.status.code(), Some(75), "{}", both(&output));
@@ -202,10 +200,7 @@ fn stopped_it_says_how_to_go_on() {
     let pair =
         Pair::start("CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one SELECT generate_series(1, 10)");
     pair.target("CREATE TABLE one (id int PRIMARY KEY)");
-    let lock = pair.hold_in_target("LOCK TABLE one IN ROW EXCLUSIVE MODE");
-    // The load may not begin while somebody writes: a truncation waits.
-    let mut run = pair.begin(&["run"], "{target_mode: truncate}");
-    pair.wait_for("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'");
+    let (mut run, lock) = pair.held_up("one", "{target_mode: truncate}");
     pair.interrupt(&run);
     drop(lock);
     assert_eq!(run.wait().unwrap().code(), Some(1));

@@ -97,11 +97,9 @@ fn a_run_that_goes_on_has_what_was_kept() {
     let pair =
         Pair::start("CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one SELECT generate_series(1, 10)");
     pair.target("CREATE TABLE one (id int PRIMARY KEY)");
-    let lock = pair.hold_in_target("LOCK TABLE one IN ROW EXCLUSIVE MODE");
     let settings = "{target_mode: truncate, workers: 1, write_ahead_writers: 2, chunk_size: 1000, \
          parallel_readers: 1, read_ahead_buffers: 4}";
-    let mut run = pair.begin(&["run"], settings);
-    pair.wait_for("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'");
+    let (mut run, lock) = pair.held_up("one", settings);
     pair.interrupt(&run);
     drop(lock);
     assert_eq!(run.wait().unwrap().code(), Some(1));

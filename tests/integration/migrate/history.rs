@@ -62,9 +62,7 @@ fn every_run_that_had_its_target_is_in_the_projects_ledger() {
 fn a_run_that_was_stopped_and_resumed_is_there_twice() {
     let pair = Pair::start(ROWS);
     pair.target("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let lock = pair.hold_in_target("LOCK TABLE t IN ROW EXCLUSIVE MODE");
-    let mut run = pair.begin(&["run"], "{target_mode: truncate}");
-    pair.wait_for("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'");
+    let (mut run, lock) = pair.held_up("t", "{target_mode: truncate}");
     pair.interrupt(&run);
     drop(lock);
     assert_eq!(run.wait().unwrap().code(), Some(1));
@@ -81,9 +79,7 @@ fn a_run_that_was_stopped_and_resumed_is_there_twice() {
 fn a_run_that_was_killed_is_there_and_is_called_so_once_it_was_resumed() {
     let pair = Pair::start(ROWS);
     pair.target("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let lock = pair.hold_in_target("LOCK TABLE t IN ROW EXCLUSIVE MODE");
-    let mut run = pair.begin(&["run"], "{target_mode: truncate}");
-    pair.wait_for("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'");
+    let (mut run, lock) = pair.held_up("t", "{target_mode: truncate}");
     run.kill().unwrap();
     run.wait().unwrap();
     drop(lock);

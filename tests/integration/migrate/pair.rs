@@ -161,6 +161,16 @@ impl Pair {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// A run that waits: it may not empty the table while somebody writes there, who does until that is dropped.
+    pub(super) fn held_up(&self, table: &str, migration: &str) -> (Child, Held<'_>) {
+        let lock = self.hold_in_target(&format!("LOCK TABLE {table} IN ROW EXCLUSIVE MODE"));
+        let run = self.begin(&["run"], migration);
+        self.wait_for(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'",
+        );
+        (run, lock)
+    }
+
     fn command(&self, arguments: &[&str], file: &str) -> std::process::Command {
         let all: Vec<&str> =
             ["migrate"].into_iter().chain(arguments.iter().copied()).chain(["-c", file]).collect();
