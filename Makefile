@@ -6,7 +6,8 @@ SHELL := /bin/bash
 # rustup's programs, also right after their installation.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-LEVERD := $(or $(CARGO_TARGET_DIR),target)/debug/leverd
+# Not LEVERD: that names another build to the scripts, and make would hand this one on in its place.
+PROGRAM := $(or $(CARGO_TARGET_DIR),target)/debug/leverd
 # CI says --locked; a person may change Cargo.toml.
 CARGO_FLAGS ?=
 # The scripts need not build again.
@@ -27,7 +28,7 @@ performance-baseline: build ## Write down in baseline.yaml what is normal
 	@$(BUILT) ./scripts/take_baseline.sh
 
 performance-status: build ## Show the signals against their levels, open trials, kept changes
-	@$(LEVERD) status
+	@$(PROGRAM) status
 
 check-health: build ## Check the configuration, and that all it names answers
 	@$(BUILT) ./scripts/check_health.sh
@@ -42,7 +43,7 @@ setup-macos-monitoring: ## On a Mac: node_exporter and leverd's exporter for the
 	@./scripts/setup_macos_exporter.sh
 
 gauntlet: build ## Compare leverd with other strategies (ONLY=wal-storm STRATEGIES=leverd,playbook REPEAT=3 SEED=1)
-	@$(LEVERD) gauntlet $(if $(ONLY),--only $(ONLY)) $(if $(STRATEGIES),--strategies $(STRATEGIES)) \
+	@$(PROGRAM) gauntlet $(if $(ONLY),--only $(ONLY)) $(if $(STRATEGIES),--strategies $(STRATEGIES)) \
 		$(if $(REPEAT),--repeat $(REPEAT)) $(if $(SEED),--seed $(SEED)) $(if $(CYCLES),--cycles $(CYCLES)) \
 		$(if $(SCENARIOS),--scenarios $(SCENARIOS))
 

@@ -23,6 +23,13 @@ def free_port():
 
 
 def leverd_binary():
+    """The program under measurement, which is told: a debug build would be told by nothing else."""
+    program = built_leverd()
+    print(f"measured is {program}", file=sys.stderr, flush=True)
+    return program
+
+
+def built_leverd():
     if os.environ.get("LEVERD"):
         return os.environ["LEVERD"]
     subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "leverd"], check=True)
