@@ -266,8 +266,8 @@ pub(crate) async fn beside_the_load(
     std::mem::take(&mut lock(&work.0).failed)
 }
 
-fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
-    work.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn build(
@@ -390,7 +390,7 @@ async fn take_turns(
         let notified = changed.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
-        if way.is_closed() && !open.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        if way.is_closed() && !lock(open).is_empty() {
             tokio::select! {
                 () = notified => {}
                 () = way.looked_at() => {}
@@ -398,7 +398,7 @@ async fn take_turns(
             }
             continue;
         }
-        let Some(step) = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { break };
+        let Some(step) = lock(open).pop_front() else { break };
         changed.notify_waiters();
         let _building = counters.building();
         all.extend(builder.run(std::slice::from_ref(&step)).await.err().map(|why| failed(&step, &why)));

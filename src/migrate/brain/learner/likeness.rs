@@ -195,24 +195,13 @@ fn apart(one: Option<f64>, other: Option<f64>, steps: fn(f64, f64) -> f64) -> f6
 mod tests {
     use super::super::tests::{context, features};
     use super::*;
-    use crate::migrate::schema::TableName;
     use crate::migrate::schema::fixtures;
     use proptest::prelude::*;
 
     fn table(types: &[&str], rows: Option<u64>, bytes: Option<u64>) -> Table {
         let column = |source_type: &&str| fixtures::column("c", source_type);
-        Table {
-            name: TableName { schema: "s".to_owned(), name: "t".to_owned() },
-            columns: types.iter().map(column).collect(),
-            primary_key: Vec::new(),
-            primary_key_name: None,
-            indexes: Vec::new(),
-            checks: Vec::new(),
-            foreign_keys: Vec::new(),
-            comment: None,
-            estimated_rows: rows,
-            bytes,
-        }
+        let columns = types.iter().map(column).collect();
+        Table { estimated_rows: rows, bytes, ..fixtures::table(fixtures::name("s", "t"), columns) }
     }
 
     #[test]
