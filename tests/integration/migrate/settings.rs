@@ -102,6 +102,10 @@ fn a_table_that_is_emptied_meanwhile_is_told_and_read_again() {
     pair.wait_for(
         "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO%'",
     );
+    // The bounds of its key were asked for, and no lock is left of that.
+    let held = "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid \
+         WHERE a.application_name = 'leverd source' AND l.relation IN ('first'::regclass, 'first_pkey'::regclass)";
+    assert_eq!(pair.source(held), "0");
     pair.source(
         "TRUNCATE second CASCADE; INSERT INTO second SELECT g, 'new' FROM generate_series(1, 400) AS g",
     );
