@@ -1,7 +1,7 @@
 //! A MySQL or a MariaDB as a migration's source: sessions, one moment for all of them, its catalog, its rows, its keys.
 //!
 //! In: an endpoint of the configuration. Out: sessions that are set up alike ([`MySqlSession`]), several of them as of
-//! one moment ([`Snapshot`]), a [`Catalog`](crate::migrate::catalog::Catalog), and rows in COPY's text form.
+//! one moment ([`Snapshot`]), a [`Catalog`](crate::migrate::catalog::Catalog), and rows in COPY's forms.
 //!
 //! Always holds: nothing is written on the source; a value arrives as it is, or its row is rejected with the column and
 //! the reason; a lock on the source is held for a bounded time, whatever happens; no password is in an error, a log or
@@ -9,11 +9,13 @@
 //! interrupted, or lost.
 //!
 //! Rows are read as prepared statements send them, and not as text: a FLOAT has all of its digits only there, dates and
-//! numbers need no parsing, and the result is streamed all the same. Which text they become is `copy_text`'s, which is
-//! pure. It chooses no table and cuts none: that is `selection`'s and `ranges`'.
+//! numbers need no parsing, and the result is streamed all the same. What they become is `copy_binary`'s and
+//! `copy_text`'s, which are pure. It chooses no table and cuts none: that is `selection`'s and `ranges`'.
 
 mod catalog;
 mod connect;
+mod conversion;
+mod copy_binary;
 mod copy_text;
 mod errors;
 mod keys;

@@ -52,7 +52,7 @@ pub use parts::{
     restart_table, split_parts,
 };
 pub use reading::{RunState, load};
-pub use rejects::{PayloadFormat, Reject, record_rejects};
+pub use rejects::{Reject, record_rejects};
 pub use remaining::{Contradiction, Resumption, Split, remaining, resumption};
 pub use runs::{NewRun, Outcome, Run, finish, forget, last_runs, open_runs, set_snapshot};
 pub use statements::{DoneStatement, record_statement};

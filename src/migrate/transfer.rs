@@ -24,6 +24,7 @@ mod transact;
 mod uptake;
 mod writer;
 
+pub(crate) use copy::Form;
 pub(crate) use failure::{Failure, Kind, Side};
 pub(crate) use postgres_reader::EXACT_TEXT;
 pub(crate) use schedule::{Chunk, Limits, PartPlan, Schedule, TablePlan};

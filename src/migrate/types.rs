@@ -3,9 +3,9 @@
 //! Goes in: a column of the source's. Comes out: a [`Mapped`] with the type that the target gets, how values travel,
 //! and a [`TypeNote`] for all that is not the same there; or a [`TypeRefusal`] with a hint. Always holds: a type that
 //! is not known is refused, never guessed; no value is changed silently: what the target's type cannot hold is
-//! rejected with its row. It converts no value: which text a value travels as is the reader's, and these targets
-//! suppose that a reader of MySQL writes `b'101'` as `101`, BIT(1) as `0` or `1`, bytes as `\x…`, a FLOAT with all of
-//! its digits, and sets its `time_zone` to `+00:00`.
+//! rejected with its row. It converts no value: what a value travels as is the reader's, and these targets
+//! suppose that a reader of MySQL writes `b'101'` as three bits, BIT(1) as a truth value, a FLOAT with all of its digits,
+//! and sets its `time_zone` to `+00:00`.
 
 mod mysql;
 mod postgres;
@@ -30,7 +30,8 @@ pub enum Engine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transfer {
-    /// As the source sends them, without being looked at. A table travels so only when all of its columns can.
+    /// In COPY's binary form, as a PostgreSQL sends it, or as leverd writes a MySQL's values. A table travels so only
+    /// when all of its columns can.
     Binary,
     /// As text.
     Text,

@@ -1,103 +1,14 @@
 //! A value of MySQL's as COPY's text form has it. Pure, and made to be fast: it sees every value.
 //!
 //! In: a value as the driver gives it, and what its column becomes. Out: bytes of a line, or a [`Rejection`]. Always
-//! holds: what PostgreSQL reads is the value; what it could not hold is refused here, with PostgreSQL's own SQLSTATE
-//! where it has one, and never bent; a refusal names no value. The one exception is told before the run by the column's
-//! note: a date with a month or a day 0 becomes NULL, where NULL is allowed.
-//!
-//! Refused besides: a text that is no UTF-8 or has a NUL byte, a JSON with `\u0000`, a day that no calendar has (MySQL
-//! stores one under ALLOW_INVALID_DATES), the year 0, another number than 0 and 1 for a truth value, more than a
-//! `bigint` holds.
+//! holds: what PostgreSQL reads is the value; what it could not hold is refused, here or by the target.
 //!
 //! A TIME is written as hours: `-838:59:59.5` is an interval. Seconds have as many decimals as they need.
 
+use super::conversion::{Conversion, Rejection, bit, day, json, text, truth};
 use bytes::{BufMut, BytesMut};
 use mysql_async::Value;
-use std::borrow::Cow;
 use std::fmt::{Display, LowerExp, Write as _};
-
-/// How a column's values are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Conversion {
-    /// Digits.
-    Number,
-    /// Digits, of which an unsigned number may have too many.
-    BigInt,
-    /// `0` or `1`.
-    Boolean,
-    /// So many bits.
-    Bits(u32),
-    /// The shortest digits that mean the same number.
-    Float,
-    /// Letters, escaped.
-    Text,
-    /// The same, without what `jsonb` cannot hold.
-    Json,
-    /// `\x…`.
-    Bytes,
-    /// Without a time of day.
-    Date,
-    /// Without a zone.
-    DateTime,
-    /// In UTC.
-    Timestamp,
-    /// Hours, minutes and seconds, also more than a day of them, also negative.
-    Time,
-}
-
-/// A value that cannot be had in the target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rejection {
-    /// As PostgreSQL would say it.
-    pub(super) sqlstate: &'static str,
-    /// The rest of a sentence that begins with the column.
-    pub(super) reason: Cow<'static, str>,
-}
-
-/// PostgreSQL's `character_not_in_repertoire`.
-const NO_TEXT: &str = "22021";
-/// PostgreSQL's `untranslatable_character`.
-const NO_JSON: &str = "22P05";
-/// PostgreSQL's `datetime_field_overflow`.
-const NO_DATE: &str = "22008";
-/// PostgreSQL's `numeric_value_out_of_range`.
-const TOO_LARGE: &str = "22003";
-/// PostgreSQL's `invalid_text_representation`.
-const NO_SUCH_VALUE: &str = "22P02";
-/// PostgreSQL's `internal_error`.
-const UNEXPECTED: &str = "XX000";
-
-impl Rejection {
-    fn new(sqlstate: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { sqlstate, reason: reason.into() }
-    }
-
-    /// The source sent fewer values than columns.
-    pub(super) fn missing() -> Self {
-        Self::new(UNEXPECTED, "has no value in the source's answer")
-    }
-}
-
-impl Conversion {
-    /// For a column with that type in the target.
-    pub(super) fn for_target(target: &str) -> Self {
-        let (name, rest) = target.split_once('(').unwrap_or((target, ""));
-        match name {
-            "smallint" | "integer" | "numeric" => Self::Number,
-            "bigint" => Self::BigInt,
-            "boolean" => Self::Boolean,
-            "bit" => Self::Bits(rest.trim_end_matches(')').parse().unwrap_or(1)),
-            "real" | "double precision" => Self::Float,
-            "bytea" => Self::Bytes,
-            "json" | "jsonb" => Self::Json,
-            "date" => Self::Date,
-            "interval" => Self::Time,
-            _ if name.starts_with("timestamp") && target.ends_with(" with time zone") => Self::Timestamp,
-            _ if name.starts_with("timestamp") => Self::DateTime,
-            _ => Self::Text,
-        }
-    }
-}
 
 /// Writes one value, escaped, without what stands before and behind it. Where it is refused `out` may hold a part.
 pub(super) fn write_value(
@@ -107,36 +18,30 @@ pub(super) fn write_value(
     out: &mut BytesMut,
 ) -> Result<(), Rejection> {
     use Conversion::{
-        BigInt, Bits, Boolean, Bytes, Date, DateTime, Float, Json, Number, Text, Time, Timestamp,
+        BigInt, Bits, Boolean, Bytes, Date, DateTime, Double, Inet, Integer, Json, Numeric, Real, SmallInt,
+        Text, Time, Timestamp, Uuid,
     };
     match (conversion, value) {
         (_, Value::NULL) => null(out),
-        (Text, Value::Bytes(bytes)) => text(bytes, out)?,
-        (Number | BigInt | Text, Value::Int(number)) => signed(*number, out),
+        (Text | Uuid | Inet, Value::Bytes(bytes)) => escaped(text(bytes)?, out),
+        (SmallInt | Integer | BigInt | Numeric | Text, Value::Int(number)) => signed(*number, out),
         (BigInt, Value::UInt(number)) if i64::try_from(*number).is_err() => {
-            return Err(Rejection::new(TOO_LARGE, "is more than a bigint can hold"));
+            return Err(Rejection::too_large("bigint"));
         }
-        (Number | BigInt | Text, Value::UInt(number)) => unsigned(*number, out),
-        (Number | BigInt, Value::Bytes(digits)) => decimal(digits, out)?,
-        (Boolean, Value::Int(0) | Value::UInt(0)) => out.put_u8(b'0'),
-        (Boolean, Value::Int(1) | Value::UInt(1)) => out.put_u8(b'1'),
-        (Boolean, Value::Int(_)) => {
-            return Err(Rejection::new(NO_SUCH_VALUE, "is another number than 0 and 1: no truth value"));
-        }
-        (Boolean, Value::Bytes(bytes)) => bits(bytes, 1, out),
+        (SmallInt | Integer | BigInt | Numeric | Text, Value::UInt(number)) => unsigned(*number, out),
+        (SmallInt | Integer | BigInt | Numeric, Value::Bytes(digits)) => decimal(digits, out)?,
+        (Boolean, value) => out.put_u8(b'0' + u8::from(truth(value)?)),
         (Bits(length), Value::Bytes(bytes)) => bits(bytes, length, out),
-        (Float, Value::Float(number)) => float(*number, f64::from(*number), out),
-        (Float, Value::Double(number)) => float(*number, *number, out),
-        (Json, Value::Bytes(bytes)) if names_nul(bytes) => {
-            return Err(Rejection::new(NO_JSON, "has a \\u0000, which jsonb cannot hold"));
-        }
-        (Json, Value::Bytes(bytes)) => text(bytes, out)?,
+        (Real | Double, Value::Float(number)) => float(*number, f64::from(*number), out),
+        (Real | Double, Value::Double(number)) => float(*number, *number, out),
+        (Json, Value::Bytes(bytes)) => escaped(json(bytes)?, out),
         (Bytes, Value::Bytes(bytes)) => hexadecimal(bytes, out),
-        (Date | DateTime | Timestamp, &Value::Date(year, month, day, hour, minute, second, micros)) => {
-            if !date(year, month, day, nullable, out)? {
+        (Date | DateTime | Timestamp, &Value::Date(year, month, of_month, hour, minute, second, micros)) => {
+            if day(year, month, of_month, nullable)?.is_none() {
                 null(out);
                 return Ok(());
             }
+            days(year, month, of_month, out);
             if conversion != Date {
                 out.put_u8(b' ');
                 time_of_day(u32::from(hour), minute, second, micros, out);
@@ -157,10 +62,7 @@ pub(super) fn write_value(
                 out,
             );
         }
-        (_, other) => {
-            let kind = kind_of(other);
-            return Err(Rejection::new(UNEXPECTED, format!("is {kind}, which was not expected of its type")));
-        }
+        (_, other) => return Err(Rejection::unexpected(other)),
     }
     Ok(())
 }
@@ -188,17 +90,6 @@ pub(super) fn write_as_it_is(value: &Value, out: &mut BytesMut) {
             let hours = days.saturating_mul(24).saturating_add(u32::from(*hours));
             time_of_day(hours, *minutes, *seconds, *micros, out);
         }
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::NULL => "NULL",
-        Value::Bytes(_) => "a text",
-        Value::Int(_) | Value::UInt(_) => "a whole number",
-        Value::Float(_) | Value::Double(_) => "a floating number",
-        Value::Date(..) => "a date",
-        Value::Time(..) => "a time",
     }
 }
 
@@ -232,7 +123,7 @@ fn unsigned(mut number: u64, out: &mut BytesMut) {
 fn decimal(digits: &[u8], out: &mut BytesMut) -> Result<(), Rejection> {
     let is_digit = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
     if digits.is_empty() || !digits.iter().all(is_digit) {
-        return Err(Rejection::new(NO_SUCH_VALUE, "is no number in the source's answer"));
+        return Err(Rejection::no_number());
     }
     out.extend_from_slice(digits);
     Ok(())
@@ -248,22 +139,8 @@ fn float<F: Display + LowerExp>(number: F, size: f64, out: &mut BytesMut) {
 /// The last bits of a number with its highest byte first.
 fn bits(bytes: &[u8], length: u32, out: &mut BytesMut) {
     for place in (0..length).rev() {
-        let behind = (place / 8) as usize + 1;
-        let byte = bytes.len().checked_sub(behind).and_then(|at| bytes.get(at)).copied().unwrap_or(0);
-        out.put_u8(b'0' + ((byte >> (place % 8)) & 1));
+        out.put_u8(b'0' + u8::from(bit(bytes, place)));
     }
-}
-
-fn text(bytes: &[u8], out: &mut BytesMut) -> Result<(), Rejection> {
-    if let Err(error) = std::str::from_utf8(bytes) {
-        let at = error.valid_up_to() + 1;
-        return Err(Rejection::new(NO_TEXT, format!("is no UTF-8 from its byte {at} on")));
-    }
-    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(Rejection::new(NO_TEXT, format!("has a NUL byte, its byte {}", at + 1)));
-    }
-    escaped(bytes, out);
-    Ok(())
 }
 
 /// With a backslash before what means something to COPY.
@@ -284,22 +161,6 @@ fn escaped(bytes: &[u8], out: &mut BytesMut) {
     out.extend_from_slice(&bytes[from..]);
 }
 
-/// Whether a JSON has the letter U+0000, which only an escape can write.
-fn names_nul(json: &[u8]) -> bool {
-    let mut escapes = false;
-    for (at, byte) in json.iter().enumerate() {
-        if escapes {
-            if json[at..].starts_with(b"u0000") {
-                return true;
-            }
-            escapes = false;
-        } else {
-            escapes = *byte == b'\\';
-        }
-    }
-    false
-}
-
 /// `\x…`, whose backslash is escaped.
 fn hexadecimal(bytes: &[u8], out: &mut BytesMut) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -313,33 +174,6 @@ fn hexadecimal(bytes: &[u8], out: &mut BytesMut) {
             block[at * 2 + 1] = DIGITS[usize::from(byte & 15)];
         }
         out.extend_from_slice(&block[..some.len() * 2]);
-    }
-}
-
-/// Writes a day. `false`: it is none, nothing was written, and NULL is allowed.
-fn date(year: u16, month: u8, day: u8, nullable: bool, out: &mut BytesMut) -> Result<bool, Rejection> {
-    if month == 0 || day == 0 {
-        if nullable {
-            return Ok(false);
-        }
-        return Err(Rejection::new(NO_DATE, "has a month or a day 0, and NULL is not allowed"));
-    }
-    if year == 0 {
-        return Err(Rejection::new(NO_DATE, "is in the year 0, which PostgreSQL has not"));
-    }
-    if year > 9999 || month > 12 || day > days_of(year, month) {
-        return Err(Rejection::new(NO_DATE, "is a day that no calendar has"));
-    }
-    days(year, month, day, out);
-    Ok(true)
-}
-
-fn days_of(year: u16, month: u8) -> u8 {
-    match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
     }
 }
 

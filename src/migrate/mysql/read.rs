@@ -1,9 +1,9 @@
 //! Reading a chunk: its rows go from the server into the sink, one by one, and no more than one is ever held here.
 //!
-//! In: a plan of a table's rows, an exact extent. Out: lines in the sink, and the rows that could not be converted.
-//! Always holds: a row is either in the sink or among those that come back, or the chunk fails; nothing is left out
-//! because there is too much of it. The rows have no order: the extent is exact, and an order would cost a sort where
-//! the server does not read by the key.
+//! In: a plan of a table's rows, an exact extent, one of COPY's forms. Out: rows in the sink, and those that could not be
+//! converted. Always holds: a row is either in the sink or among those that come back, or the chunk fails; nothing is
+//! left out because there is too much of it. The rows have no order: the extent is exact, and an order would cost a
+//! sort where the server does not read by the key.
 
 use super::errors::ReadError;
 use super::identifiers;
@@ -13,7 +13,7 @@ use crate::migrate::quote::{mysql_qualified, shown};
 use crate::migrate::ranges::Extent;
 use crate::migrate::schema::TableName;
 use crate::migrate::transfer::counters::add;
-use crate::migrate::transfer::{Sink, Totals};
+use crate::migrate::transfer::{Form, Sink, Totals};
 use crate::migrate::types::Engine;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Params};
@@ -59,6 +59,7 @@ impl MySqlSession {
         plan: &RowPlan,
         relation: &TableName,
         extent: &Extent,
+        form: Form,
         most_rejected: usize,
         sink: &mut Sink,
     ) -> Result<(Totals, Vec<RejectedRow>), ReadError> {
@@ -70,6 +71,7 @@ impl MySqlSession {
         let mut reading = Reading {
             doing: &doing,
             plan,
+            form,
             most_rejected,
             stall: self.limits.stall,
             rejected: Vec::new(),
@@ -120,6 +122,7 @@ pub(super) enum Stop {
 struct Reading<'r> {
     doing: &'r str,
     plan: &'r RowPlan,
+    form: Form,
     most_rejected: usize,
     stall: Duration,
     rejected: Vec<RejectedRow>,
@@ -143,7 +146,7 @@ impl Reading<'_> {
             let Some(row) = next.ok_or_else(|| self.silent())?.map_err(Stop::Driver)? else {
                 return Ok(());
             };
-            let written = self.plan.write_row(|at| row.as_ref(at), sink.buffer());
+            let written = self.plan.write_row(self.form, |at| row.as_ref(at), sink.buffer());
             match written {
                 Ok(()) => {
                     let ended = self.watch.room(sink.end_row()).await;

@@ -4,10 +4,13 @@
 //! COPY's text form. Always holds: the columns are those that the target does not compute, in their order, which is the
 //! order that the writer must name them in; a row is written whole or refused with the place of a column.
 
-use super::copy_text::{Conversion, Rejection, write_as_it_is, write_value};
+use super::conversion::{Conversion, Rejection};
+use super::copy_text::write_as_it_is;
 use super::identifiers;
+use super::{copy_binary, copy_text};
 use crate::migrate::ddl::TargetColumn;
 use crate::migrate::schema::Table;
+use crate::migrate::transfer::Form;
 use bytes::BytesMut;
 use mysql_async::Value;
 
@@ -62,23 +65,34 @@ impl RowPlan {
         self.columns.get(at).map_or("", |column| column.name.as_str())
     }
 
-    /// Writes a row's line. Where a value cannot be converted its column's place comes back, and `out` holds a part.
+    /// Writes a row. Where a value cannot be converted its column's place comes back, and `out` holds a part.
     pub(super) fn write_row<'v>(
         &self,
+        form: Form,
         value: impl Fn(usize) -> Option<&'v Value>,
         out: &mut BytesMut,
     ) -> Result<(), (usize, Rejection)> {
+        if form == Form::Binary {
+            copy_binary::begin_row(self.columns.len(), out);
+        }
         for (at, column) in self.columns.iter().enumerate() {
-            if at > 0 {
-                out.extend_from_slice(b"\t");
-            }
             let Some(value) = value(at) else {
                 return Err((at, Rejection::missing()));
             };
-            write_value(value, column.conversion, column.nullable, out)
-                .map_err(|rejection| (at, rejection))?;
+            let written = match form {
+                Form::Binary => copy_binary::write_value(value, column.conversion, column.nullable, out),
+                Form::Text => {
+                    if at > 0 {
+                        out.extend_from_slice(b"\t");
+                    }
+                    copy_text::write_value(value, column.conversion, column.nullable, out)
+                }
+            };
+            written.map_err(|rejection| (at, rejection))?;
         }
-        out.extend_from_slice(b"\n");
+        if form == Form::Text {
+            out.extend_from_slice(b"\n");
+        }
         Ok(())
     }
 
@@ -175,11 +189,11 @@ mod tests {
         assert_eq!(plan.select_list(), "`id`, `Total`, `at`, `name`");
         let values = row(b"a\tb", 29);
         let mut out = BytesMut::new();
-        plan.write_row(|at| values.get(at), &mut out).unwrap();
+        plan.write_row(Form::Text, |at| values.get(at), &mut out).unwrap();
         assert_eq!(&out[..], b"7\t12.50\t2024-02-29 01:02:03\ta\\tb\n");
         let zero = row(b"x", 0);
         out.clear();
-        plan.write_row(|at| zero.get(at), &mut out).unwrap();
+        plan.write_row(Form::Text, |at| zero.get(at), &mut out).unwrap();
         assert_eq!(&out[..], b"7\t12.50\t\\N\tx\n");
     }
 
@@ -187,13 +201,16 @@ mod tests {
     fn a_row_that_cannot_be_converted_names_its_column_and_keeps_its_bytes() {
         let plan = plan(&table());
         let values = row(b"a\0b\xff", 1);
-        let (at, rejection) = plan.write_row(|at| values.get(at), &mut BytesMut::new()).unwrap_err();
+        let (at, rejection) =
+            plan.write_row(Form::Text, |at| values.get(at), &mut BytesMut::new()).unwrap_err();
         assert_eq!((plan.name(at), rejection.sqlstate), ("name", "22021"));
         let (payload, cut) = plan.payload(|at| values.get(at), 1000);
         assert_eq!((&payload[..], cut), (&b"7\t12.50\t2024-02-01 01:02:03\ta\0b\xff\n"[..], false));
         assert_eq!(plan.payload(|at| values.get(at), 5), (b"7\t12.".to_vec(), true));
         assert_eq!(plan.key_text(|at| values.get(at)).as_deref(), Some("7"));
-        let short = plan.write_row(|at| values.get(at).filter(|_| at < 1), &mut BytesMut::new()).unwrap_err();
+        let short = plan
+            .write_row(Form::Text, |at| values.get(at).filter(|_| at < 1), &mut BytesMut::new())
+            .unwrap_err();
         assert_eq!(short.0, 1);
     }
 
@@ -202,7 +219,8 @@ mod tests {
         let mut table = table();
         table.primary_key = vec!["at".to_owned()];
         let zero = row(b"x", 0);
-        let (at, _) = plan(&table).write_row(|at| zero.get(at), &mut BytesMut::new()).unwrap_err();
+        let (at, _) =
+            plan(&table).write_row(Form::Text, |at| zero.get(at), &mut BytesMut::new()).unwrap_err();
         assert_eq!(plan(&table).name(at), "at");
     }
 }

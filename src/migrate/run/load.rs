@@ -15,7 +15,7 @@ use crate::migrate::sampler::Extent;
 use crate::migrate::schema::TableName;
 use crate::migrate::state::{self, RunState, TableStep};
 use crate::migrate::transfer::{
-    self, Budget, Destination, Limits, Order, Put, Schedule, Source, TableOrder, TablePlan,
+    self, Budget, Destination, Form, Limits, Order, Put, Schedule, Source, TableOrder, TablePlan,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -208,15 +208,13 @@ impl Running<'_> {
     pub(super) fn order(&self, source: Source, as_replica: bool) -> Order {
         let settings = &self.config.settings;
         let is_mysql = matches!(source, Source::MySql { .. });
-        let is_made_here = settings.target_mode == TargetMode::DropRecreate;
         let tables = (0_u32..).zip(&self.plan.tables).map(|(number, table)| {
             let destination = Destination {
                 number,
                 name: table.target.clone(),
                 columns: table.columns.iter().map(|(_, target)| target.clone()).collect(),
                 key: table.key.clone(),
-                // A table that was there may have other types: as text a value is converted, or refused.
-                form: TableOrder::form_of(is_mysql, table.binary && is_made_here),
+                form: if table.binary { Form::Binary } else { Form::Text },
                 put: if settings.target_mode == TargetMode::Upsert { Put::Replace } else { Put::Add },
             };
             let columns = table.columns.iter().map(|(source, _)| source.clone()).collect();

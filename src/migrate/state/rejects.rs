@@ -1,4 +1,4 @@
-//! Rows that the target refused, each with the reason and with the row as COPY had it.
+//! Rows that the target refused, each with the reason and with the row in COPY's text form.
 //!
 //! Always holds: a rejected row is written down in the transaction that brings its chunk, so it is there once, as the
 //! chunk's other rows are in their table. How many a run may reject is the caller's to bound. Payloads are rows of the
@@ -6,15 +6,6 @@
 
 use super::{ChunkKey, Lease, StateError, failed, plain};
 use tokio_postgres::Client;
-
-/// Which of COPY's forms a row is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PayloadFormat {
-    /// `FORMAT binary`, without header and trailer.
-    Binary,
-    /// `FORMAT text`.
-    Text,
-}
 
 /// A row that the target refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,20 +18,8 @@ pub struct Reject {
     pub message: String,
     /// The target's column, where it is known.
     pub column: Option<String>,
-    /// The row as COPY has it.
+    /// The row in COPY's text form.
     pub payload: Vec<u8>,
-    /// In which form.
-    pub format: PayloadFormat,
-}
-
-impl PayloadFormat {
-    /// As the target has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Binary => "binary",
-            Self::Text => "text",
-        }
-    }
 }
 
 /// A statement takes no more rows than this…
@@ -51,10 +30,10 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 const INSERT: &str = "\
 INSERT INTO leverd_migration.reject (run, table_number, part_number, seq, number, sqlstate, message, column_name,
                                      payload, format)
-SELECT $1::text, $2::bigint, $3::bigint, $4::bigint, r.number, r.sqlstate, r.message, r.column_name, r.payload, r.format
+SELECT $1::text, $2::bigint, $3::bigint, $4::bigint, r.number, r.sqlstate, r.message, r.column_name, r.payload, 'text'
 FROM ROWS FROM (pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]),
-                pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::bytea[]), pg_catalog.unnest($10::text[]))
-     AS r(number, sqlstate, message, column_name, payload, format)";
+                pg_catalog.unnest($8::text[]), pg_catalog.unnest($9::bytea[]))
+     AS r(number, sqlstate, message, column_name, payload)";
 
 /// Writes down the rejected rows of a chunk. Within the transaction that brings the chunk, and before
 /// [`super::Recorder::record`], which is what refuses it where the lease is lost.
@@ -73,11 +52,10 @@ pub async fn record_rejects(
         let columns: Vec<Option<String>> =
             batch.iter().map(|reject| reject.column.as_deref().map(plain)).collect();
         let payloads: Vec<&[u8]> = batch.iter().map(|reject| reject.payload.as_slice()).collect();
-        let formats: Vec<&str> = batch.iter().map(|reject| reject.format.as_str()).collect();
         client
             .execute(
                 INSERT,
-                &[&run, &table, &part, &seq, &numbers, &sqlstates, &messages, &columns, &payloads, &formats],
+                &[&run, &table, &part, &seq, &numbers, &sqlstates, &messages, &columns, &payloads],
             )
             .await
             .map_err(failed("recording rejected rows"))?;
@@ -111,7 +89,6 @@ mod tests {
             message: "no".to_owned(),
             column: None,
             payload: vec![0; bytes],
-            format: PayloadFormat::Text,
         }
     }
 

@@ -3,7 +3,6 @@
 //! Always holds: all of them see the run's one snapshot. A session of PostgreSQL can take it on at any time; those of
 //! MySQL are opened together, once, and one that is lost cannot be had again.
 
-use super::copy::Form;
 use super::failure::{Failure, Side};
 use super::postgres_reader::PostgresReader;
 use super::schedule::{BoundaryQuestion, Chunk};
@@ -34,7 +33,7 @@ pub(crate) enum Source {
 pub(crate) struct TableOrder {
     /// The columns' names in the source, in the order in which rows have them.
     pub(crate) columns: Vec<String>,
-    /// For a MySQL: how its rows become text, and its key.
+    /// For a MySQL: how its rows are written, and its key.
     pub(crate) mysql: Option<(RowPlan, Vec<KeyColumn>)>,
     pub(crate) destination: Destination,
 }
@@ -100,10 +99,10 @@ impl Session {
         most: u64,
         mut sink: Sink,
     ) -> Option<u64> {
+        let form = table.destination.form_of(chunk);
         match self {
             Self::Postgres(reader) => {
                 let columns: Vec<&str> = table.columns.iter().map(String::as_str).collect();
-                let form = table.destination.form;
                 let totals = reader.read(&columns, &chunk.relation, &chunk.extent, form, sink).await?;
                 Some(totals.rows)
             }
@@ -113,7 +112,8 @@ impl Session {
                     return None;
                 };
                 let most = usize::try_from(most).unwrap_or(usize::MAX);
-                let read = session.read_chunk(plan, &chunk.relation, &chunk.extent, most, &mut sink).await;
+                let read =
+                    session.read_chunk(plan, &chunk.relation, &chunk.extent, form, most, &mut sink).await;
                 match read {
                     Ok((_, refused)) => {
                         let refused: Vec<Rejected> = refused
@@ -158,12 +158,5 @@ impl Session {
                     .map_err(|error| error.failure())
             }
         }
-    }
-}
-
-impl TableOrder {
-    /// Rows of a MySQL are written as text; those of a PostgreSQL as its form says.
-    pub(crate) fn form_of(is_mysql: bool, binary: bool) -> Form {
-        if binary && !is_mysql { Form::Binary } else { Form::Text }
     }
 }

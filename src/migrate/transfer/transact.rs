@@ -30,7 +30,7 @@ impl Shared {
         let most_rejected = chunk.salvage.then_some(self.order.most_rejected);
         let written = target.write(destination, &mut ready.pieces, most_rejected, &self.counters).await?;
         let commit = Instant::now();
-        if target.record(&self.order.lease, chunk, destination.form, &written, index).await? {
+        if target.record(&self.order.lease, chunk, &written, index).await? {
             target.commit().await?;
             target.committed(destination);
         } else {

@@ -13,8 +13,7 @@ use crate::config::DatabaseEndpoint;
 use crate::migrate::quote;
 use crate::migrate::schema::TableName;
 use crate::migrate::state::{
-    ChunkKey, ChunkRecord, Lease, PayloadFormat, Recorder, Reject, StateError, committed_chunk,
-    record_rejects,
+    ChunkKey, ChunkRecord, Lease, Recorder, Reject, StateError, committed_chunk, record_rejects,
 };
 use crate::postgres::{Connection, connect_to_load};
 use bytes::Bytes;
@@ -43,9 +42,16 @@ pub(crate) struct Destination {
     pub(crate) columns: Vec<String>,
     /// The primary key there.
     pub(crate) key: Vec<String>,
-    /// In which form rows come.
+    /// In which form rows come where none is refused.
     pub(crate) form: Form,
     pub(crate) put: Put,
+}
+
+impl Destination {
+    /// In which form a chunk's rows come. Where refused ones are sought out it is text, for who reads them later.
+    pub(crate) fn form_of(&self, chunk: &Chunk) -> Form {
+        if chunk.salvage { Form::Text } else { self.form }
+    }
 }
 
 /// A row that the target refused, or that no text can be made of.
@@ -60,7 +66,7 @@ pub(crate) struct Rejected {
     pub(crate) shown: String,
     /// The column, where it is known.
     pub(crate) column: Option<String>,
-    /// The row in COPY's form.
+    /// The row in COPY's text form.
     pub(crate) payload: Bytes,
 }
 
@@ -136,14 +142,12 @@ impl Writer {
             Put::Add => quote::qualified(&to.name),
             Put::Replace => self.stage(to).await?,
         };
-        let copy = format!(
-            "COPY {into} ({}) FROM STDIN (FORMAT {})",
-            quote::identifiers(&to.columns),
-            to.form.word()
-        );
+        let copy = |form: Form| {
+            format!("COPY {into} ({}) FROM STDIN (FORMAT {})", quote::identifiers(&to.columns), form.word())
+        };
         let written = match most_rejected {
-            None => self.pour(&copy, to, pieces, counters).await?,
-            Some(most) => self.sift(&copy, to, &into, (pieces, most), counters).await?,
+            None => self.pour(&copy(to.form), to, pieces, counters).await?,
+            Some(most) => self.sift(&copy(Form::Text), to, &into, (pieces, most), counters).await?,
         };
         if to.put == Put::Replace && most_rejected.is_none() {
             self.run(&replace(to, &into), &doing(to)).await?;
@@ -168,7 +172,6 @@ impl Writer {
         &self,
         lease: &Lease,
         chunk: &Chunk,
-        form: Form,
         written: &Written,
         writer: u32,
     ) -> Result<bool, Failure> {
@@ -184,10 +187,6 @@ impl Writer {
             writer,
         };
         if !written.rejected.is_empty() || !written.unreadable.is_empty() {
-            let format = match form {
-                Form::Binary => PayloadFormat::Binary,
-                Form::Text => PayloadFormat::Text,
-            };
             let rejects: Vec<Reject> = written
                 .rejected
                 .iter()
@@ -199,7 +198,6 @@ impl Writer {
                     message: row.message.clone(),
                     column: row.column.clone(),
                     payload: row.payload.to_vec(),
-                    format,
                 })
                 .collect();
             record_rejects(self.client(), lease, key, &rejects)
@@ -367,13 +365,7 @@ impl Writer {
         let failed = |error: tokio_postgres::Error| Failure::of(Side::Target, &doing(to), &error);
         let sink = self.client().copy_in(copy).await.map_err(failed)?;
         tokio::pin!(sink);
-        if to.form == Form::Binary {
-            sink.feed(Bytes::from_static(HEADER)).await.map_err(failed)?;
-        }
         sink.send(payload).await.map_err(failed)?;
-        if to.form == Form::Binary {
-            sink.feed(Bytes::from_static(TRAILER)).await.map_err(failed)?;
-        }
         let arrived = sink.finish().await.map_err(failed)?;
         same_count(to, rows, arrived)?;
         if to.put == Put::Replace {

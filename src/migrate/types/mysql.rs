@@ -1,9 +1,8 @@
 //! MySQL's and MariaDB's types → PostgreSQL's.
 //!
 //! Goes in: a column with its `COLUMN_TYPE`. Comes out: the smallest type of PostgreSQL's that holds every value the
-//! column may have, and what is not the same. Always holds: values travel as text; only two numbers are narrower than
-//! in their source, and both say so: `tinyint(1)` (a truth value) and an AUTO_INCREMENT `bigint unsigned` (a sequence
-//! gives no more than a bigint).
+//! column may have, and what is not the same. Always holds: only two numbers are narrower than in their source, and both
+//! say so: `tinyint(1)` (a truth value) and an AUTO_INCREMENT `bigint unsigned` (a sequence gives no more than a bigint).
 //!
 //! Three choices. A SET stays the text `a,b` that MySQL shows and is not an array: the value is the same on both sides,
 //! so that rows can be compared, and `string_to_array(c, ',')` is the array. A TIME is an interval and not a time of
@@ -34,24 +33,24 @@ pub(super) fn map(column: &Column, usage: ColumnUse) -> Result<Mapped, TypeRefus
         }
         "tinytext" | "text" | "mediumtext" | "longtext" | "long" => long_text(column, &found),
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => bytes(&found),
-        "date" => zero_dates(column, as_text("date")),
-        "datetime" => zero_dates(column, as_text(with_precision("timestamp", &found, " without time zone"))),
-        "timestamp" => zero_dates(column, as_text(with_precision("timestamp", &found, " with time zone"))),
-        "time" => as_text(with_precision("interval", &found, ""))
+        "date" => zero_dates(column, becomes("date")),
+        "datetime" => zero_dates(column, becomes(with_precision("timestamp", &found, " without time zone"))),
+        "timestamp" => zero_dates(column, becomes(with_precision("timestamp", &found, " with time zone"))),
+        "time" => becomes(with_precision("interval", &found, ""))
             .noting(NoteKind::TimeSpan, "is an interval: TIME goes from -838:59:59 to 838:59:59"),
-        "year" => as_text("smallint").noting(NoteKind::Year, "accepts more than 1901 to 2155 and 0"),
-        "enum" => as_text("text").noting(
+        "year" => becomes("smallint").noting(NoteKind::Year, "accepts more than 1901 to 2155 and 0"),
+        "enum" => becomes("text").noting(
             NoteKind::Enumeration,
             "is sorted by its text, not by its place in the list; an empty value that MySQL stored for an invalid one \
              breaks the check",
         ),
-        "set" => as_text("text").noting(NoteKind::Set, "is the members' text with commas; a check keeps to the list"),
-        "json" => as_text("jsonb").noting(
+        "set" => becomes("text").noting(NoteKind::Set, "is the members' text with commas; a check keeps to the list"),
+        "json" => becomes("jsonb").noting(
             NoteKind::Json,
             "keeps neither blanks, nor the order of keys, nor a key that occurs twice; a row with \\u0000 is rejected",
         ),
-        "uuid" => as_text("uuid"),
-        "inet4" | "inet6" => as_text("inet"),
+        "uuid" => becomes("uuid"),
+        "inet4" | "inet6" => becomes("inet"),
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geometrycollection" | "geomcollection" => {
             return Err(no_counterpart(
@@ -82,8 +81,9 @@ pub(super) fn member_check(source_type: &str, quoted_column: &str) -> Option<Str
     }
 }
 
-fn as_text(target: impl Into<String>) -> Mapped {
-    Mapped::new(target, Transfer::Text)
+/// leverd writes each of these types in the binary form itself.
+fn becomes(target: impl Into<String>) -> Mapped {
+    Mapped::new(target, Transfer::Binary)
 }
 
 fn no_counterpart(column: &Column, hint: &str) -> TypeRefusal {
@@ -98,18 +98,18 @@ fn integer(column: &Column, found: &TypeText, usage: ColumnUse) -> Mapped {
     let named_so = matches!(base, "bool" | "boolean");
     let one_digit = matches!(base, "tinyint" | "int1") && found.number(0) == Some(1) && !unsigned;
     if (named_so || one_digit) && !counts && usage == ColumnUse::Ordinary {
-        return as_text("boolean")
+        return becomes("boolean")
             .noting(NoteKind::Boolean, "0 is false and 1 is true; a row with another number is rejected");
     }
     let mapped = match (base, unsigned) {
-        ("tinyint" | "int1" | "bool" | "boolean", _) | ("smallint" | "int2", false) => as_text("smallint"),
+        ("tinyint" | "int1" | "bool" | "boolean", _) | ("smallint" | "int2", false) => becomes("smallint"),
         ("smallint" | "int2", true)
         | ("mediumint" | "int3" | "middleint", _)
-        | ("int" | "integer" | "int4", false) => as_text("integer"),
-        ("int" | "integer" | "int4", true) | (_, false) => as_text("bigint"),
-        (_, true) if counts => as_text("bigint")
+        | ("int" | "integer" | "int4", false) => becomes("integer"),
+        ("int" | "integer" | "int4", true) | (_, false) => becomes("bigint"),
+        (_, true) if counts => becomes("bigint")
             .noting(NoteKind::Range, "a row with a number over 9223372036854775807 is rejected"),
-        (_, true) => as_text(UNSIGNED_BIGINT),
+        (_, true) => becomes(UNSIGNED_BIGINT),
     };
     unsigned_notes(found, mapped)
 }
@@ -128,9 +128,9 @@ fn decimal(found: &TypeText) -> Mapped {
     let digits = found.number(0).unwrap_or(10);
     let scale = found.number(1).unwrap_or(0);
     let mapped = if digits == 0 || digits > MOST_NUMERIC_DIGITS || scale > digits {
-        as_text("numeric").noting(NoteKind::Precision, "keeps every digit that it is given")
+        becomes("numeric").noting(NoteKind::Precision, "keeps every digit that it is given")
     } else {
-        as_text(format!("numeric({digits},{scale})"))
+        becomes(format!("numeric({digits},{scale})"))
     };
     unsigned_notes(found, mapped)
 }
@@ -142,7 +142,7 @@ fn floating(found: &TypeText) -> Mapped {
         "float4" => true,
         _ => false,
     };
-    let mapped = as_text(if single { "real" } else { "double precision" });
+    let mapped = becomes(if single { "real" } else { "double precision" });
     let mapped = match found.number(1) {
         Some(scale) => mapped.noting(
             NoteKind::Precision,
@@ -155,25 +155,25 @@ fn floating(found: &TypeText) -> Mapped {
 
 fn bits(found: &TypeText) -> Mapped {
     match found.number(0).unwrap_or(1) {
-        0 | 1 => as_text("boolean").noting(NoteKind::Boolean, "b'0' is false and b'1' is true"),
-        length => as_text(format!("bit({length})")),
+        0 | 1 => becomes("boolean").noting(NoteKind::Boolean, "b'0' is false and b'1' is true"),
+        length => becomes(format!("bit({length})")),
     }
 }
 
 fn characters(column: &Column, found: &TypeText) -> Mapped {
     let length = found.number(0).unwrap_or(1);
     // A `varchar(0)` holds only the empty text; PostgreSQL has none.
-    let mapped = as_text(format!("character varying({})", length.max(1)));
+    let mapped = becomes(format!("character varying({})", length.max(1)));
     let mapped = if length == 0 { mapped.noting(NoteKind::Length, "accepts one character") } else { mapped };
     text_notes(column, mapped)
 }
 
 fn long_text(column: &Column, found: &TypeText) -> Mapped {
-    text_notes(column, length_note(found, as_text("text")))
+    text_notes(column, length_note(found, becomes("text")))
 }
 
 fn bytes(found: &TypeText) -> Mapped {
-    length_note(found, as_text("bytea"))
+    length_note(found, becomes("bytea"))
 }
 
 /// The limits of MySQL's types, none of which the target has.

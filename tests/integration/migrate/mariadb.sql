@@ -44,6 +44,25 @@ CREATE TABLE items (
     CONSTRAINT sane_amount CHECK (amount BETWEEN 1 AND 1000)
 ) COMMENT = 'what is bought';
 INSERT INTO items (name, price, amount) SELECT concat('item ', seq), seq * 0.25, 1 + seq % 9 FROM seq_1_to_2000;
+CREATE TABLE things (
+    id uuid PRIMARY KEY,
+    four inet4,
+    six inet6,
+    bit1 bit(1),
+    bits bit(64),
+    took time(6),
+    at datetime(3),
+    tiny tinyint,
+    medium mediumint unsigned,
+    huge decimal(65, 30),
+    negative decimal(20, 4)
+);
+INSERT INTO things VALUES
+    ('00112233-4455-6677-8899-aabbccddeeff', '10.0.0.7', '2001:db8::7', b'1', b'101', '838:59:58.999999',
+     '9999-12-31 23:59:59.999', -128, 16777215, 12345678901234567890123456789012345.000000000000000000000000000001, -0.5),
+    ('ffffffff-ffff-ffff-ffff-ffffffffffff', '255.255.255.255', '::', b'0', ~0, '-00:00:00.5', '1000-01-01', 127, 0, 0,
+     -10000),
+    ('00000000-0000-0000-0000-000000000000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE by_text (k varchar(40) PRIMARY KEY, v int);
 INSERT INTO by_text SELECT concat('key', seq), seq FROM seq_1_to_6000;
 CREATE TABLE keyless (a int, b text);
@@ -55,4 +74,4 @@ CREATE VIEW some_orders AS SELECT id, v FROM orders WHERE v > 10;
 SET sql_mode = '';
 CREATE TABLE zero (id int PRIMARY KEY, day date, note varchar(10));
 INSERT INTO zero VALUES (1, '0000-00-00', 'a'), (2, '2020-01-02', 'b');
-ANALYZE TABLE customers, orders, items, by_text, keyless, skewed, zero;
+ANALYZE TABLE customers, orders, items, things, by_text, keyless, skewed, zero;

@@ -77,7 +77,7 @@ fn every_type_has_its_target() {
     ] {
         let found = mapped(source);
         assert_eq!(found.target, target, "{source}");
-        assert_eq!(found.transfer, Transfer::Text, "{source}");
+        assert_eq!(found.transfer, Transfer::Binary, "{source}");
     }
 }
 
