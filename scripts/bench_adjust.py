@@ -80,6 +80,7 @@ class Bench:
         self.target = Postgres("target", folder)
         stack.callback(self.target.stop)
         fill(self.source, self.data)
+        self.target.warm_up(2 * self.data.bytes_at_most() / MB)
         self.bytes = size_of(self.source, self.data)
         self.expected = sums_of_source(self.source, self.data)
         self.rows = sum(each.rows for each in self.expected.values())

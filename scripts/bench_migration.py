@@ -188,6 +188,8 @@ class Scene:
         self.target = Postgres("target", self.folder)
         stack.callback(self.target.stop)
         fill(self.source, data)
+        # Rows, and indexes of about as much again.
+        self.target.warm_up(2 * data.bytes_at_most() / MB)
         self.bytes = size_of(self.source, data)
         self.expected = sums_of_source(self.source, data)
         self.rows = sum(each.rows for each in self.expected.values())

@@ -27,6 +27,9 @@ DATABASE = "bench"
 USER = "bench"
 # MariaDB's; it listens on loopback alone, and its rows are made up.
 PASSWORD = "bench"
+# One to a page; and as much WAL as the settings below keep.
+WARM_ROW_BYTES = 7900
+MOST_WARM_MB = 4000
 # Below the ports that Linux and macOS give to outgoing connections.
 FIRST_PORT, LAST_PORT = 20_000, 31_999
 READY_WITHIN_S = 60
@@ -252,6 +255,15 @@ class Postgres(PrivateServer):
         self.sql(
             f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE);\nCREATE DATABASE {DATABASE} TEMPLATE template0;\n", None
         )
+
+    def warm_up(self, megabytes):
+        """So much WAL was written once: who comes first would make its files, and all others find them made."""
+        rows = int(min(megabytes, MOST_WARM_MB) * 1_000_000 // WARM_ROW_BYTES)
+        self.empty()
+        self.sql("CREATE TABLE warm (row text);\nALTER TABLE warm ALTER COLUMN row SET STORAGE PLAIN;\n")
+        self.sql(f"INSERT INTO warm SELECT repeat('x', {WARM_ROW_BYTES}) FROM generate_series(1, {rows});\n")
+        self.empty()
+        self.settle()
 
     def settle(self):
         """Nothing of one contender's is left to be written in the next one's time, and nobody is still reading."""
