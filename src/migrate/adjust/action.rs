@@ -57,8 +57,8 @@ impl Action {
 
     /// Whether the step from `from` to `to` is what this action says: nothing for `continue`, else exactly one
     /// setting of its kind, in its direction, by one step: to at most the double (or 2 more) and at least the half;
-    /// small chunks may become eight times as large, for it is far from a thousand rows to what is quick. More than
-    /// one at once could not be judged: nobody would know which change helped.
+    /// chunks may have up to 100,000 rows at once, for it is far from a thousand of them to what is quick. More than
+    /// one setting at once could not be judged: nobody would know which change helped.
     ///
     /// # Errors
     /// With the reason, where it is not.
@@ -325,7 +325,7 @@ mod tests {
     fn small_numbers_may_take_larger_steps() {
         assert_eq!(Parameter::Writers.one_step_up(1), 3);
         assert_eq!(Parameter::Writers.one_step_up(4), 8);
-        assert_eq!(Parameter::ChunkRows.one_step_up(1_000), 8_000);
+        assert_eq!(Parameter::ChunkRows.one_step_up(1_000), 100_000);
         assert_eq!(Parameter::ChunkRows.one_step_up(30_000), 100_000);
         assert_eq!(Parameter::ChunkRows.one_step_up(80_000), 160_000);
     }

@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(early.rule, "gathering_baseline");
         first.push(Sample { machine_cpu_percent: Some(99.0), ..tiny });
         let ruled = decide_at(&first, chunks_of(1_000), Caps::WIDEST, &Resting::new());
-        assert_eq!((ruled.rule, ruled.decision.settings), ("chunk_overhead", chunks_of(8_000)));
+        assert_eq!((ruled.rule, ruled.decision.settings), ("chunk_overhead", chunks_of(100_000)));
         let small = Sample { write_latency_ms_mean: Some(200.0), ..of(10_000) };
         assert_eq!(decided(small).decision.settings, chunks_of(50_000));
     }

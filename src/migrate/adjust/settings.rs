@@ -45,11 +45,11 @@ impl Parameter {
     }
 
     /// The most that one step may make of `value`: the double; 2 more, where the double is hardly a step; and where
-    /// chunks are small eight times as many rows, for each of them costs as much as a large one.
+    /// chunks are small so many rows as no longer are few, for each of them costs as much as a large one.
     pub fn one_step_up(self, value: u32) -> u32 {
         let double = value.saturating_mul(2).max(value.saturating_add(2));
         match self {
-            Self::ChunkRows => value.saturating_mul(8).min(SMALL_CHUNK).max(double),
+            Self::ChunkRows => SMALL_CHUNK.max(double),
             Self::Writers | Self::Readers | Self::Buffers => double,
         }
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// Up to so many rows a chunk may become eight times as large in one step.
+/// Up to so many rows a chunk may become larger in one step.
 const SMALL_CHUNK: u32 = 100_000;
 
 /// A value that is not allowed, with what is.
