@@ -93,7 +93,7 @@ pub(crate) struct Writer {
 
 /// No transaction of a load need be on disk before the next: rows and their record are lost together.
 const SESSION: &str = "SET synchronous_commit = off; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
-     SET TimeZone = 'UTC'; SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = 0";
+     SET TimeZone = 'UTC'; SET lc_monetary = 'C'; SET client_encoding = 'UTF8'; SET idle_in_transaction_session_timeout = 0";
 
 impl Writer {
     /// Connects.
