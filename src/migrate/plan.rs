@@ -54,7 +54,7 @@ pub struct PlannedTable {
     pub laid: Vec<TargetColumn>,
     /// The primary key's columns in the target.
     pub key: Vec<String>,
-    /// Whether rows are forwarded without being looked at.
+    /// Whether rows travel in COPY's binary form; a PostgreSQL's are forwarded without being looked at then.
     pub binary: bool,
     /// What its rows are read from.
     pub relations: Vec<Relation>,
@@ -244,10 +244,11 @@ impl Plan {
             tables: Vec<SameTable<'a>>,
             statements: Vec<&'a str>,
         }
+        let forwarded = |table: &PlannedTable| table.binary && self.engine == Engine::Postgres;
         let mut tables: Vec<_> = self
             .tables
             .iter()
-            .map(|table| (&table.source, &table.target, table.columns.as_slice(), table.binary))
+            .map(|table| (&table.source, &table.target, table.columns.as_slice(), forwarded(table)))
             .collect();
         tables.sort();
         let lasting = |statement: &&ddl::Statement| statement.kind != ddl::Kind::NextValue;

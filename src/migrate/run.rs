@@ -296,6 +296,8 @@ impl Running<'_> {
             levels: steering.levels.clone(),
             stop: self.stop.clone(),
         };
+        // Before the snapshot, in which no change of them would be seen.
+        self.files_before = self.files_now().await?;
         let before = self.of_one_moment(self.earlier().await?).await?;
         let done = self.done(&before);
         // Before anything is dropped: a snapshot may be refused.

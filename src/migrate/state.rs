@@ -48,8 +48,8 @@ pub use chunks::{
 pub use install::{VERSION, install, installed_version};
 pub use lease::{Holder, Lease, Who, holder};
 pub use parts::{
-    MovedTable, Part, PartState, TableState, TableStep, add_parts, add_tables, mark_tables, restart_run,
-    restart_table, split_parts,
+    MovedTable, Part, PartState, TableState, TableStep, add_parts, add_tables, forget_files, mark_tables,
+    restart_run, restart_table, split_parts,
 };
 pub use reading::{RunState, load};
 pub use rejects::{Reject, record_rejects};
@@ -225,6 +225,11 @@ impl Reader<'_> {
     fn number(&self, at: usize) -> Result<u32, StateError> {
         let value: i64 = self.get(at)?;
         u32::try_from(value).map_err(|_| self.damaged(&format!("{value} is no number of anything")))
+    }
+
+    fn number_if_known(&self, at: usize) -> Result<Option<u32>, StateError> {
+        let known: Option<i64> = self.get(at)?;
+        if known.is_some() { self.number(at).map(Some) } else { Ok(None) }
     }
 
     /// Rows or bytes.

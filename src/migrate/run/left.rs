@@ -3,6 +3,7 @@
 //! Always holds: a table that cannot be gone on with is emptied together with its records and with all that refer to it,
 //! or the run does not go on; with `strict_consistency` no row is of another moment than the others.
 
+use super::files::{Files, are_in_others};
 use super::origin::Origin;
 use super::{MigrateError, Running};
 use crate::config::TargetMode;
@@ -35,9 +36,14 @@ impl Running<'_> {
             return Ok(before);
         };
         let mut is_whole = true;
-        // All tables were cut before the first chunk: one without parts has nothing to be read.
-        for table in before.tables.iter().filter(|table| !table.parts.is_empty()) {
-            is_whole &= matches!(table.resumption()?, Resumption::Complete);
+        // All tables were cut before the first chunk: one without parts had nothing to be read, or is to be read again.
+        for table in &before.tables {
+            is_whole &= if table.parts.is_empty() {
+                table.table.expected_rows.is_none_or(|rows| rows == 0)
+            } else {
+                let is_complete = matches!(table.resumption()?, Resumption::Complete);
+                is_complete && !are_in_others(&table.parts, &self.files_before)
+            };
         }
         if is_whole {
             return Ok(before);
@@ -74,6 +80,7 @@ impl Running<'_> {
         for earlier in before.tables.iter().filter(|earlier| !earlier.parts.is_empty()) {
             resumptions.insert(earlier.table.number, earlier.resumption()?);
         }
+        self.read_rewritten_again(before, &mut resumptions);
         self.empty_again(&mut resumptions).await?;
         let mut left = Vec::new();
         let mut loaded = Vec::new();
@@ -83,14 +90,17 @@ impl Running<'_> {
             let of_table = whole.get(&number).cloned().unwrap_or_default();
             let parts = match resumptions.remove(&number) {
                 None | Some(Resumption::Uncut | Resumption::Restart) => {
-                    new_parts.extend(of_table.iter().map(|part| part_of(number, part)));
+                    new_parts.extend(of_table.iter().map(|part| part_of(number, part, &self.files_before)));
                     of_table
                 }
                 Some(Resumption::Complete) => {
                     loaded.push(number);
                     continue;
                 }
-                Some(Resumption::Split(split)) => {
+                Some(Resumption::Split(mut split)) => {
+                    for part in &mut split.added {
+                        part.file = self.files_before.get(&part.relation).copied().flatten();
+                    }
                     state::split_parts(self.target.client(), &self.lease, number, &split).await?;
                     went_on += 1;
                     split.added.iter().map(|part| rest_of(part, &of_table)).collect()
@@ -114,6 +124,17 @@ impl Running<'_> {
             ));
         }
         Ok((left, loaded))
+    }
+
+    /// An earlier process may have been killed before it asked for the files.
+    fn read_rewritten_again(&mut self, before: &RunState, resumptions: &mut BTreeMap<u32, Resumption>) {
+        for table in before.tables.iter().filter(|table| are_in_others(&table.parts, &self.files_before)) {
+            self.notes.push(format!(
+                "{} at the source was emptied or rewritten since its first row was read: all of it was read again",
+                quote::shown(&table.table.source)
+            ));
+            resumptions.insert(table.table.number, Resumption::Restart);
+        }
     }
 
     /// Empties the tables that were begun and cannot be gone on with, and those that refer to them, which are begun again
@@ -213,8 +234,14 @@ fn all_below(numbers: &BTreeSet<u32>, followers: &BTreeMap<u32, Vec<u32>>) -> BT
     all
 }
 
-fn part_of(table: u32, part: &PartPlan) -> Part {
-    Part { table, number: part.number, relation: part.relation.clone(), extent: part.extent.clone() }
+fn part_of(table: u32, part: &PartPlan, files: &Files) -> Part {
+    Part {
+        table,
+        number: part.number,
+        relation: part.relation.clone(),
+        extent: part.extent.clone(),
+        file: files.get(&part.relation).copied().flatten(),
+    }
 }
 
 /// What is left of a part is cut as the whole would be.

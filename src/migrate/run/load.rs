@@ -106,6 +106,7 @@ impl Running<'_> {
         budget: Budget,
     ) -> Result<Vec<FailedStatement>, MigrateError> {
         self.progress.enter(Stage::Copying);
+        let read: BTreeSet<u32> = left.iter().map(|table| table.number).collect();
         let counters = Arc::clone(&self.progress.counters);
         transfer::counters::count(&counters.tables_loaded, loaded.len() as u64);
         let (tell_loaded, moved) = mpsc::unbounded_channel();
@@ -156,7 +157,7 @@ impl Running<'_> {
             }
         }
         self.check_stop()?;
-        let rewritten = self.rewritten().await?;
+        let rewritten = self.rewritten(&read).await?;
         let letting_go = async {
             if self.held.is_none() {
                 self.let_go().await;

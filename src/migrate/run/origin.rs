@@ -117,13 +117,11 @@ impl Running<'_> {
         let failed = |error: tokio_postgres::Error| {
             MigrateError::Source(PostgresError::statement("exporting a snapshot", &error))
         };
-        let files = self.files(connection.client()).await?;
         let begin = format!("{}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", transfer::EXACT_TEXT);
         connection.client().batch_execute(&begin).await.map_err(failed)?;
         let row = connection.client().query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await;
         let snapshot: String = row.and_then(|row| row.try_get(0)).map_err(failed)?;
         self.same_partitions(connection.client()).await?;
-        self.files_before = files;
         self.sequences_again().await?;
         state::set_snapshot(self.target.client(), &self.lease, Some(&snapshot)).await?;
         if self.config.settings.sample_validation {

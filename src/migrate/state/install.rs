@@ -23,7 +23,13 @@ const LOOK: &str = "\
 SELECT pg_catalog.to_regnamespace('leverd_migration') IS NOT NULL,
        pg_catalog.to_regclass('leverd_migration.meta') IS NOT NULL,
        EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c
-               WHERE c.relnamespace = pg_catalog.to_regnamespace('leverd_migration')::oid)";
+               WHERE c.relnamespace = pg_catalog.to_regnamespace('leverd_migration')::oid),
+       EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a
+               WHERE a.attrelid = pg_catalog.to_regclass('leverd_migration.part')::oid AND a.attname = 'file')";
+
+/// Parts had no such column at first. Nobody who does not know it is disturbed by it: the version is the same.
+const ADD_FILE: &str = "SET LOCAL lock_timeout = '10s'; \
+     ALTER TABLE leverd_migration.part ADD COLUMN IF NOT EXISTS file bigint";
 
 const READ_VERSION: &str = "SELECT m.version FROM leverd_migration.meta AS m";
 
@@ -32,6 +38,7 @@ struct Found {
     schema: bool,
     meta: bool,
     relations: bool,
+    file: bool,
 }
 
 /// Makes the schema and its tables, where they are missing.
@@ -48,9 +55,13 @@ pub async fn install(client: &Client) -> Result<(), StateError> {
         client.batch_execute(&statements).await.map_err(failed("making the schema leverd_migration"))?;
     }
     match version_of(client).await? {
-        VERSION => Ok(()),
-        found => Err(StateError::OtherVersion { found, known: VERSION }),
+        VERSION => {}
+        found => return Err(StateError::OtherVersion { found, known: VERSION }),
     }
+    if found.meta && !found.file {
+        client.batch_execute(ADD_FILE).await.map_err(failed("adding a column to leverd_migration.part"))?;
+    }
+    Ok(())
 }
 
 /// The version of the tables that are there; `None`: there are none, and so there was no run. Refused where the schema
@@ -69,7 +80,7 @@ pub async fn installed_version(client: &Client) -> Result<Option<i32>, StateErro
 async fn look(client: &Client) -> Result<Found, StateError> {
     let doing = "looking for the schema leverd_migration";
     let found = ask(client, doing, LOOK, &[], |row: Reader<'_>| {
-        Ok(Found { schema: row.get(0)?, meta: row.get(1)?, relations: row.get(2)? })
+        Ok(Found { schema: row.get(0)?, meta: row.get(1)?, relations: row.get(2)?, file: row.get(3)? })
     });
     let found = found.await?.pop();
     found.ok_or_else(|| StateError::Damaged { what: format!("{doing}: no answer") })

@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS leverd_migration.part (
     relation_name text NOT NULL,
     extent json NOT NULL,
     closed boolean NOT NULL DEFAULT false,
+    file bigint,
     PRIMARY KEY (run, table_number, number),
     FOREIGN KEY (run, table_number) REFERENCES leverd_migration.moved_table (run, number) ON DELETE CASCADE
 );
@@ -142,12 +143,14 @@ COMMENT ON TABLE leverd_migration.part IS
     'parts of their own.';
 COMMENT ON TABLE leverd_migration.chunk IS
     'Pieces of parts whose rows are in the target. A row here was committed together with the rows that it counts.';
+COMMENT ON COLUMN leverd_migration.part.file IS
+    'pg_relation_filenode of the source''s relation before its first row was read, until all rows are there: in another one some may be missing.';
 COMMENT ON COLUMN leverd_migration.chunk.chunk_rows IS
     'The setting when the chunk was handed out: its most rows.';
 COMMENT ON COLUMN leverd_migration.chunk.began_at IS
     'When the transaction that brought the chunk began.';
 COMMENT ON TABLE leverd_migration.reject IS
-    'Rows that the target refused. payload holds the row as COPY had it: it is as secret as its table.';
+    'Rows that the target refused. payload holds the row as COPY has it: it is as secret as its table.';
 COMMENT ON TABLE leverd_migration.statement IS
     'Statements of a run (indexes, constraints and so on) that are done.';
 COMMENT ON TABLE leverd_migration.adjustment IS

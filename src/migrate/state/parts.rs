@@ -51,6 +51,9 @@ pub struct Part {
     pub relation: TableName,
     /// Which of its rows.
     pub extent: Extent,
+    /// The file of a PostgreSQL's relation (`pg_relation_filenode`) before its first row was read; `None`: it is not
+    /// known, or was the same one when the last had been.
+    pub file: Option<u32>,
 }
 
 /// A part, and what is in the target of it.
@@ -111,23 +114,26 @@ const ADD_TABLES: &str = held!(
 );
 
 const ADD_PARTS: &str = held!(
-    " INSERT INTO leverd_migration.part (run, table_number, number, relation_schema, relation_name, extent) \
-     SELECT held.id, p.table_number, p.number, p.relation_schema, p.relation_name, p.extent::json \
+    " INSERT INTO leverd_migration.part (run, table_number, number, relation_schema, relation_name, extent, file) \
+     SELECT held.id, p.table_number, p.number, p.relation_schema, p.relation_name, p.extent::json, p.file \
      FROM held, ROWS FROM (pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::bigint[]), \
-     pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) \
-     AS p(table_number, number, relation_schema, relation_name, extent)"
+     pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), \
+     pg_catalog.unnest($8::bigint[])) \
+     AS p(table_number, number, relation_schema, relation_name, extent, file)"
 );
 
 /// Gives a row for each part that was closed or added: for all of them, or for none where the lease is lost.
 const SPLIT_PARTS: &str = held!(
     ", closed AS (UPDATE leverd_migration.part AS o SET closed = true FROM held \
-     WHERE o.run = held.id AND o.table_number = $8::bigint AND o.number = ANY ($9::bigint[]) AND NOT o.closed \
+     WHERE o.run = held.id AND o.table_number = $9::bigint AND o.number = ANY ($10::bigint[]) AND NOT o.closed \
      RETURNING o.number), \
-     added AS (INSERT INTO leverd_migration.part (run, table_number, number, relation_schema, relation_name, extent) \
-     SELECT held.id, p.table_number, p.number, p.relation_schema, p.relation_name, p.extent::json \
+     added AS (INSERT INTO leverd_migration.part \
+     (run, table_number, number, relation_schema, relation_name, extent, file) \
+     SELECT held.id, p.table_number, p.number, p.relation_schema, p.relation_name, p.extent::json, p.file \
      FROM held, ROWS FROM (pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::bigint[]), \
-     pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) \
-     AS p(table_number, number, relation_schema, relation_name, extent) \
+     pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[]), \
+     pg_catalog.unnest($8::bigint[])) \
+     AS p(table_number, number, relation_schema, relation_name, extent, file) \
      RETURNING number) \
      SELECT number FROM closed UNION ALL SELECT number FROM added"
 );
@@ -153,6 +159,12 @@ const RESTART_RUN: &str = held!(
      FROM held WHERE t.run = held.id"
 );
 
+const FORGET_FILES: &str = held!(
+    ", files AS (UPDATE leverd_migration.part AS o SET file = NULL FROM held \
+     WHERE o.run = held.id AND o.file IS NOT NULL) \
+     SELECT held.id FROM held"
+);
+
 const MARK_TABLES: &str = held!(
     " UPDATE leverd_migration.moved_table AS t SET step = $3::text, step_at = pg_catalog.clock_timestamp() \
      FROM held WHERE t.run = held.id AND t.number = ANY ($4::bigint[])"
@@ -164,8 +176,10 @@ SELECT t.number, t.source_schema, t.source_name, t.target_schema, t.target_name,
 FROM leverd_migration.moved_table AS t
 WHERE t.run = $1::text ORDER BY t.number";
 
+/// The file by way of JSON: a state in which parts have no such column yet is read too.
 const PARTS: &str = "\
-SELECT p.table_number, p.number, p.relation_schema, p.relation_name, p.extent::text, p.closed
+SELECT p.table_number, p.number, p.relation_schema, p.relation_name, p.extent::text, p.closed,
+       (pg_catalog.to_json(p)->>'file')::bigint
 FROM leverd_migration.part AS p
 WHERE p.run = $1::text ORDER BY p.table_number, p.number";
 
@@ -182,14 +196,14 @@ pub async fn add_tables(client: &Client, lease: &Lease, tables: &[MovedTable]) -
 /// Writes down parts, of one table or of many: all of them, or none. [`StateError::Lost`] where the lease is.
 pub async fn add_parts(client: &Client, lease: &Lease, parts: &[Part]) -> Result<(), StateError> {
     let (run, fence, lists) = (lease.run(), lease.fence(), Lists::of(parts));
-    let Lists { tables, numbers, schemas, names, extents } = &lists;
+    let Lists { tables, numbers, schemas, names, extents, files } = &lists;
     let doing = "writing down a table's parts";
     write(
         client,
         lease,
         doing,
         ADD_PARTS,
-        &[&run, &fence, tables, numbers, schemas, names, extents],
+        &[&run, &fence, tables, numbers, schemas, names, extents, files],
         parts.len(),
     )
     .await
@@ -204,11 +218,14 @@ pub async fn split_parts(
     split: &Split,
 ) -> Result<(), StateError> {
     let (run, fence, lists) = (lease.run(), lease.fence(), Lists::of(&split.added));
-    let Lists { tables, numbers, schemas, names, extents } = &lists;
+    let Lists { tables, numbers, schemas, names, extents, files } = &lists;
     let number = i64::from(table);
     let closed: Vec<i64> = split.closed.iter().map(|number| i64::from(*number)).collect();
     let written = client
-        .query(SPLIT_PARTS, &[&run, &fence, tables, numbers, schemas, names, extents, &number, &closed])
+        .query(
+            SPLIT_PARTS,
+            &[&run, &fence, tables, numbers, schemas, names, extents, files, &number, &closed],
+        )
         .await
         .map_err(failed("writing down what is missing of a table"))?;
     let expected = split.closed.len() + split.added.len();
@@ -228,6 +245,12 @@ pub async fn restart_table(client: &Client, lease: &Lease, table: u32) -> Result
 pub async fn restart_run(client: &Client, lease: &Lease, tables: usize) -> Result<(), StateError> {
     let (run, fence) = (lease.run(), lease.fence());
     write(client, lease, "forgetting what a run has done", RESTART_RUN, &[&run, &fence], tables).await
+}
+
+/// Forgets the files that parts were in: all rows were read out of the same ones. [`StateError::Lost`] where the lease is.
+pub async fn forget_files(client: &Client, lease: &Lease) -> Result<(), StateError> {
+    let (run, fence) = (lease.run(), lease.fence());
+    write(client, lease, "forgetting the files of the source", FORGET_FILES, &[&run, &fence], 1).await
 }
 
 /// Says how far tables are; each number once. [`StateError::Lost`] where the lease is.
@@ -272,6 +295,7 @@ pub(super) async fn parts_of(client: &Client, run: &str) -> Result<Vec<PartState
             number: row.number(1)?,
             relation: row.name(2)?,
             extent: row.extent(4)?,
+            file: row.number_if_known(6)?,
         };
         Ok(PartState { part, closed: row.get(5)?, chunks: Vec::new() })
     })
@@ -285,6 +309,7 @@ struct Lists {
     schemas: Vec<String>,
     names: Vec<String>,
     extents: Vec<String>,
+    files: Vec<Option<i64>>,
 }
 
 impl Lists {
@@ -295,6 +320,7 @@ impl Lists {
             schemas: parts.iter().map(|part| part.relation.schema.clone()).collect(),
             names: parts.iter().map(|part| part.relation.name.clone()).collect(),
             extents: parts.iter().map(|part| json_text(&part.extent)).collect(),
+            files: parts.iter().map(|part| part.file.map(i64::from)).collect(),
         }
     }
 }
@@ -357,7 +383,7 @@ mod tests {
             expected_rows: None,
             expected_bytes: None,
         };
-        let part = Part { table: 0, number: 0, relation: name("a"), extent: Extent::Whole };
+        let part = Part { table: 0, number: 0, relation: name("a"), extent: Extent::Whole, file: None };
         let part = PartState { part, closed: false, chunks: Vec::new() };
         let mut state = TableState { table, step: TableStep::Loaded, parts: vec![part] };
         assert_eq!(state.resumption().unwrap(), Resumption::Complete);

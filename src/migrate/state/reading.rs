@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn part(table: u32, number: u32) -> PartState {
-        let part = Part { table, number, relation: name(), extent: Extent::Whole };
+        let part = Part { table, number, relation: name(), extent: Extent::Whole, file: None };
         PartState { part, closed: false, chunks: Vec::new() }
     }
 

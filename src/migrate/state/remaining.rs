@@ -162,8 +162,7 @@ pub fn resumption(parts: &[PartState]) -> Result<Resumption, StateError> {
         for extent in missing {
             // A table has no four thousand million parts; if it had, the target would refuse the number.
             next = next.saturating_add(1);
-            let relation = part.relation.clone();
-            split.added.push(Part { table: part.table, number: next, relation, extent });
+            split.added.push(Part { number: next, extent, ..part.clone() });
         }
     }
     if torn || by_blocks.values().any(|(there, lacking)| *there && *lacking) {

@@ -121,6 +121,43 @@ fn a_table_that_is_emptied_meanwhile_is_told_and_read_again() {
     assert_eq!(pair.target("SELECT count(*) FROM first"), "9000");
 }
 
+/// A process that is killed asks for no files any more; the one that goes on does.
+#[test]
+fn a_table_that_is_emptied_before_the_run_goes_on_is_read_again() {
+    for (mode, code, words) in [
+        (
+            "upsert",
+            0,
+            "public.t at the source was emptied or rewritten since its first row was read: all of it was",
+        ),
+        ("append", 64, "t was begun, and target_mode append may not empty it to begin again"),
+    ] {
+        let table = "CREATE TABLE t (id int PRIMARY KEY, v text);";
+        let rows = "INSERT INTO t SELECT g, 'old' FROM generate_series(1, 9000) AS g; ANALYZE";
+        let pair = Pair::start(&format!("{table} {rows}"));
+        pair.target(table);
+        // The only writer waits for the end of this transaction, with four chunks behind it.
+        let other = pair.hold_in_target("INSERT INTO t VALUES (4500)");
+        let migration = format!(
+            "{{target_mode: {mode}, chunk_size: 1000, workers: 1, parallel_readers: 1, write_ahead_writers: 1}}"
+        );
+        let mut run = pair.begin(&["run"], &migration);
+        pair.wait_for(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^(COPY|INSERT INTO)'",
+        );
+        assert_eq!(pair.target("SELECT sum(row_count) FROM leverd_migration.chunk"), "4000", "{mode}");
+        run.kill().unwrap();
+        run.wait().unwrap();
+        drop(other);
+        pair.source("TRUNCATE t; INSERT INTO t SELECT g, 'new' FROM generate_series(1, 3000) AS g");
+        let output = pair.migrate(&["resume"], &migration);
+        assert_eq!(output.status.code(), Some(code), "{mode}: {}", both(&output));
+        assert!(both(&output).contains(words), "{mode}: {}", both(&output));
+        let new = if code == 0 { "3000" } else { "0" };
+        assert_eq!(pair.target("SELECT count(*) FROM t WHERE v = 'new'"), new, "{mode}");
+    }
+}
+
 /// What others do at the source while rows are moved is in no row of the run's snapshot. Its sequences obey none.
 #[test]
 fn what_is_written_meanwhile_is_no_difference_and_moves_the_sequences() {

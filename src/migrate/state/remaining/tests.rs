@@ -87,7 +87,7 @@ fn relation() -> TableName {
 }
 
 fn part(number: u32, extent: Extent) -> PartState {
-    let part = Part { table: 5, number, relation: relation(), extent };
+    let part = Part { table: 5, number, relation: relation(), extent, file: Some(7) };
     PartState { part, closed: false, chunks: Vec::new() }
 }
 
