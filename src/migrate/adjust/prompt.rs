@@ -67,8 +67,8 @@ Decide on one action:\n\
 - enlarge_chunk: larger chunks, where chunks are over quickly, are mostly overhead, and memory is plentiful.\n\
 Rules: give all four settings as they are to be afterwards. Change exactly one of them (none for continue), in the \
 action's direction, at most to the double (chunk_rows: or to 100000) and at least to the half, inside the allowed \
-range. A metric that is called unknown is unknown: it is not zero and not fine. Do not repeat a change that was reverted. Your change is measured, \
-and put back if it does not help.";
+range. A metric that is called unknown is unknown: it is not zero and not fine. Do not repeat a change that was \
+reverted. Your change is measured, and put back if it does not help.";
 
 /// All that a model is told about a run.
 #[derive(Debug, Clone, Copy)]

@@ -198,6 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn a_row_in_the_binary_form_has_the_same_fields() {
+        let plan = plan(&table());
+        let values = row(b"a\tb", 0);
+        let mut out = BytesMut::new();
+        plan.write_row(Form::Binary, |at| values.get(at), &mut out).unwrap();
+        let id = [0, 0, 0, 4, 0, 0, 0, 7];
+        let total = [0, 0, 0, 12, 0, 2, 0, 0, 0, 0, 0, 2, 0, 12, 0x13, 0x88];
+        let (no_day, name) = ([255; 4], [&[0, 0, 0, 3][..], b"a\tb"].concat());
+        assert_eq!(&out[..], [&[0, 4][..], &id, &total, &no_day, &name].concat());
+    }
+
+    #[test]
     fn a_row_that_cannot_be_converted_names_its_column_and_keeps_its_bytes() {
         let plan = plan(&table());
         let values = row(b"a\0b\xff", 1);
